@@ -1,0 +1,2 @@
+"""Rota: an open load balancer appliance that keeps medical imaging available."""
+
