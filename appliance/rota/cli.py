@@ -2,38 +2,80 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib import import_module
+from typing import Any
 
-import click
 import typer
+from typer.core import TyperGroup
 
-from rota.checks.cli import app as check
-from rota.model.cli import schema, validate
+# Name → where it lives (a function or a typer app) and its line in `rota --help`. Imported on use only: the model, the
+# checks and the daemons together cost most of a second, and `rota --help` needs none of them.
+COMMANDS = {
+    "validate": ("rota.model.cli:validate", "Check a site: every problem in one run, one per line."),
+    "schema": ("rota.model.cli:schema", "Print the JSON Schema of a site, for editors."),
+    "check": ("rota.checks.cli:app", "Ask one server one question, as a health check does."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        found = getattr(import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(found)
+            found = single
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
 
 app = typer.Typer(
+    cls=_LazyGroup,
     help="Rota keeps medical imaging available: one address in front of many servers.",
-    no_args_is_help=True,
-    add_completion=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(validate)
-app.command()(schema)
-app.add_typer(check, name="check")
+
+
+@app.callback()
+def _root() -> None:
+    """Rota keeps medical imaging available: one address in front of many servers."""
 
 
 def main() -> None:
     """Run `rota`. Exit 0 or 1 and nothing else: keepalived reads 2–255 as healthy with another weight."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        code = app(prog_name="rota", standalone_mode=False)
+        if code == 130:  # what typer makes of ctrl-C
+            raise KeyboardInterrupt
+    except typer.TyperException as error:
+        # `rota` and `rota check` alone end here too.
+        print(f"rota: {error.format_message().rstrip('.')}. Try --help.", file=sys.stderr)
         code = 1
-    except click.ClickException as error:
-        print(f"rota: {error.format_message()}", file=sys.stderr)
-        code = 1
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         print("rota: interrupted", file=sys.stderr)
+        code = 1
+    except Exception as error:
+        # A fault of ours: still one line and exit 1. ROTA_DEBUG=1 shows where.
+        if os.environ.get("ROTA_DEBUG"):
+            raise
+        print(f"rota: internal error: {type(error).__name__}: {error}", file=sys.stderr)
         code = 1
     sys.exit(1 if code else 0)
 
