@@ -1,0 +1,27 @@
+"""Every way in which a DICOM server can answer, and the reason that the check gives for it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from peers import dicom as peers
+from peers.tcp import TcpPeer
+from rota.checks import Reason
+from rota.checks.dicom import DicomTarget, check
+from rota.checks.net import Address
+
+
+@pytest.mark.parametrize("name", peers.CASES)
+async def test_dicom_reason(name: str) -> None:
+    case = peers.CASES[name]
+    deadline = 0.6 if case.reason in ("silent", "timeout") else 5.0
+    with TcpPeer(case.talk) as peer:
+        began = time.monotonic()
+        verdict = await check(DicomTarget(Address.parse(peer.hostport), "PEER"), deadline=deadline)
+        took = time.monotonic() - began
+    assert verdict.reason == case.reason, verdict
+    assert verdict.up == (case.reason == "ok")
+    assert took < deadline + 0.3
+    assert case.twin is None or peers.CASES[case.twin].reason == "ok"
