@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup lock lint unit
+.PHONY: help setup lock lint unit lab lab-down debs clean molecule
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -25,7 +25,7 @@ $(VENV)/.done: requirements/dev.txt pyproject.toml
 	touch $@
 
 lock: ## renew the pinned dependencies from requirements/*.in
-	cd requirements && for f in node dev; do \
+	cd requirements && for f in node dev lab; do \
 	  $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	    --custom-compile-command "make lock" $$f.in -o $$f.txt; done
 
@@ -38,3 +38,23 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 
 unit: setup ## unit tests: no network, no container
 	$(BIN)/pytest -q tests/unit
+
+LAB_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap
+
+lab: setup ## make the lab: two bare nodes, servers and a client, as containers on this machine
+	@tools/host-packages $(LAB_PACKAGES)
+	$(BIN)/ansible-playbook playbooks/lab.yml
+
+lab-down: setup ## remove the lab from this machine
+	$(BIN)/ansible-playbook playbooks/lab-down.yml
+
+debs: setup ## make the archive of the Debian packages that a node needs
+	@tools/host-packages mmdebstrap
+	$(BIN)/python roles/lab/files/build_debs.py requirements/debs.txt .lab/images dist/debs/rota-debs.tar
+
+clean: ## remove everything that was built (`make lab-down` first)
+	rm -rf .lab dist build
+
+molecule: setup ## run one Molecule scenario: make molecule S=haproxy
+	@tools/host-packages $(LAB_PACKAGES)
+	$(BIN)/molecule test -s $(or $(S),$(error S=<scenario> is missing))
