@@ -57,6 +57,7 @@ class Reason(StrEnum):
 
     # HTTP and SOAP.
     NOT_HTTP = "not-http", "Something answers on the port, but not with HTTP."
+    BAD_CONTENT = "bad-content", "The web server answers, but the text that --expect names is not in the answer."
     NOT_SOAP = "not-soap", "The web server answers, but not with the SOAP message of the transaction."
     FAULT = "fault", "The SOAP service answered with a fault."
 

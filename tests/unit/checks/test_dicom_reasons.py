@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-
 from peers import dicom as peers
-from peers.tcp import TcpPeer
-from rota.checks import Reason
+from peers.tcp import Conversation, TcpPeer
 from rota.checks.dicom import DicomTarget, check
 from rota.checks.net import Address
 
@@ -25,3 +23,15 @@ async def test_dicom_reason(name: str) -> None:
     assert verdict.up == (case.reason == "ok")
     assert took < deadline + 0.3
     assert case.twin is None or peers.CASES[case.twin].reason == "ok"
+
+
+async def test_rejection_before_the_request_was_read() -> None:
+    """A server at its limit may refuse and close at once: our request then meets a reset, but the refusal is there to read."""
+
+    def talk(conversation: Conversation) -> None:
+        conversation.send(peers.reject(2, 3, 2))
+
+    for _ in range(20):
+        with TcpPeer(talk) as peer:
+            verdict = await check(DicomTarget(Address.parse(peer.hostport), "PEER"), deadline=5)
+        assert verdict.reason == "busy", verdict
