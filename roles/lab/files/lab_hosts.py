@@ -3,8 +3,8 @@
 Usage: lab_hosts.py up FOLDER < SPEC    lab_hosts.py down FOLDER
 
 FOLDER is the lab's working folder. SPEC is JSON: `network`, `images` (node, peer), `hosts` (name → kind,
-address, address6, ae_title), `names` (more names for /etc/hosts → addresses), `orthanc` (settings of every
-PACS). Only what differs from SPEC is made anew. Prints one line per thing that was changed.
+address, address6, ae_title), `wanted` (the hosts to make), `names` (more names for /etc/hosts → addresses),
+`orthanc` (settings of every PACS). Only what differs from SPEC is made anew. Prints one line per change.
 """
 
 from __future__ import annotations
@@ -135,12 +135,9 @@ def up(folder: Path, spec: Spec, say: Callable[[str], None]) -> None:
         say(f"certificate {made} made")
     lab_network.create(folder, spec["network"], say)
     there = existing()
-    for container in there:
-        if container.removeprefix(PREFIX) not in spec["hosts"]:
-            podman("rm", "--force", "--time=0", container)
-            say(f"{container} removed")
+    wanted = [name for name in spec["hosts"] if name in spec["wanted"]]
     fresh = []
-    for name in spec["hosts"]:
+    for name in wanted:
         container = PREFIX + name
         fingerprint = lay_out(folder, spec, name)
         state, known = there.get(container, ("", ""))
@@ -157,10 +154,10 @@ def up(folder: Path, spec: Spec, say: Callable[[str], None]) -> None:
             "--runtime=runc", "run", "--detach", f"--label=rota-lab-spec={fingerprint}", *run_arguments(folder, spec, name)
         )
         say(f"{name} created")
-    kinds = [host["kind"] for host in spec["hosts"].values()]
+    kinds = [spec["hosts"][name]["kind"] for name in wanted]
     with ThreadPoolExecutor(max_workers=4) as pool:
         problems = [problem for problem in pool.map(wait_booted, fresh) if problem]
-        problems = problems or [problem for problem in pool.map(wait_serving, spec["hosts"], kinds) if problem]
+        problems = problems or [problem for problem in pool.map(wait_serving, wanted, kinds) if problem]
     if problems:
         raise SystemExit("\n".join(f"lab: {problem}" for problem in problems))
 
