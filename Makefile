@@ -39,6 +39,8 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 unit: setup ## unit tests: no network, no container
 	$(BIN)/pytest -q tests/unit
 
+# Molecule notes here that the hosts exist: the note has to go when they go.
+export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.lab/molecule
 LAB_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap
 
 lab: setup ## make the lab: two bare nodes, servers and a client, as containers on this machine
@@ -47,6 +49,7 @@ lab: setup ## make the lab: two bare nodes, servers and a client, as containers 
 
 lab-down: setup ## remove the lab from this machine
 	$(BIN)/ansible-playbook playbooks/lab-down.yml
+	@rm -rf $(MOLECULE_EPHEMERAL_DIRECTORY)
 
 debs: setup ## make the archive of the Debian packages that a node needs
 	@tools/host-packages mmdebstrap
@@ -57,4 +60,4 @@ clean: ## remove everything that was built (`make lab-down` first)
 
 molecule: setup ## run one Molecule scenario: make molecule S=haproxy
 	@tools/host-packages $(LAB_PACKAGES)
-	$(BIN)/molecule test -s $(or $(S),$(error S=<scenario> is missing))
+	$(BIN)/molecule test --destroy=never -s $(or $(S),$(error S=<scenario> is missing))
