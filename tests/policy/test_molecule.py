@@ -27,5 +27,5 @@ def test_a_scenario_has_tests_and_every_playbook_that_it_names(scenario):
             named = words[1:] or [playbooks.get(words[0], f"{words[0]}.yml")]
             assert all((scenario / name).exists() for name in named), f"{scenario.name}: {' '.join(words)}"
         if words[0] == "verify":
-            folders = words[1:] or ["tests"]
+            folders = words[1:] or [config.get("verifier", {}).get("directory", "tests")]
             assert all(list((scenario / name).rglob("test_*.py")) for name in folders), f"{scenario.name}: no tests"
