@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": ("rota.model.cli:validate", "Check a site: every problem in one run, one per line."),
     "schema": ("rota.model.cli:schema", "Print the JSON Schema of a site, for editors."),
     "check": ("rota.checks.cli:app", "Ask one server one question, as a health check does."),
+    "verify": ("rota.verify:verify", "Ask every service through its address, and print a table."),
 }
 
 
