@@ -144,6 +144,22 @@ async def ask_all(asked: list[Question]) -> list[Row]:
     return await asyncio.gather(*(ask(question, turn) for question in asked))
 
 
+def worst(answers: dict[str, str]) -> list[Row]:
+    """One row for each address and port out of several nodes' JSON: down before not asked before up, then the slowest."""
+    badness = {"up": 0, "not asked": 1, "down": 2}
+    kept: dict[tuple[str, str, int], Row] = {}
+    for node, text in answers.items():
+        for fields in json.loads(text):
+            row = Row(**fields)
+            if row.verdict == "down":
+                row = replace(row, detail=f"{row.detail} (from {node})")
+            key = (row.service, row.address, row.port)
+            before = kept.get(key)
+            if before is None or (badness[row.verdict], row.elapsed_ms) > (badness[before.verdict], before.elapsed_ms):
+                kept[key] = row
+    return list(kept.values())
+
+
 def table(rows: list[Row]) -> str:
     """Rows as text, in columns."""
     head = ("service", "address", "port", "check", "verdict", "reason", "ms")
