@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup lock lint unit lab lab-down debs clean molecule
+.PHONY: help setup lock lint unit lab lab-down debs clean molecule wheelhouse site validate render verify
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,26 @@ lab-down: setup ## remove the lab from this machine
 debs: setup ## make the archive of the Debian packages that a node needs
 	@tools/host-packages mmdebstrap
 	$(BIN)/python roles/lab/files/build_debs.py requirements/debs.txt .lab/images dist/debs/rota-debs.tar
+
+wheelhouse: setup ## make the archive of the Python packages that a node needs
+	$(BIN)/python tools/wheelhouse dist/wheelhouse/rota-wheelhouse.tar
+
+# The inventory that the next four work on.
+SITE ?= inventories/lab
+OUT ?= build/render
+
+# The lab's nodes have no package mirror.
+site: wheelhouse $(if $(filter inventories/lab%,$(SITE)),debs) ## roll a site out: make site SITE=inventories/pair
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/site.yml
+
+validate: setup ## have the nodes' daemons judge a site, changing nothing: make validate SITE=inventories/pair
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/validate.yml
+
+render: setup ## write every file of every node into a folder: make render SITE=inventories/pair OUT=build/render
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/render.yml -e rota_render_dir=$(abspath $(OUT))
+
+verify: setup ## ask every service of a site through its address: make verify SITE=inventories/pair
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/verify.yml
 
 clean: ## remove everything that was built (`make lab-down` first)
 	rm -rf .lab dist build
