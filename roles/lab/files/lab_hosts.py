@@ -74,6 +74,11 @@ def lay_out(folder: Path, spec: Spec, name: str) -> str:
     return sums.hexdigest()[:16]
 
 
+def mac(address: str) -> str:
+    """Return the hardware address of a host: a machine keeps its own over a reboot, and its neighbours count on that."""
+    return "02:00:" + ":".join(f"{int(octet):02x}" for octet in address.split("."))
+
+
 def run_arguments(folder: Path, spec: Spec, name: str) -> list[str]:
     """Return the arguments of `podman run` for the host `name`."""
     host = spec["hosts"][name]
@@ -81,6 +86,7 @@ def run_arguments(folder: Path, spec: Spec, name: str) -> list[str]:
     words = [f"--name={PREFIX}{name}", f"--hostname={name}", "--label=rota-lab=host",
              f"--network={spec['network']['name']}",
              f"--ip={host['address']}", f"--ip6={host['address6']}", "--no-hosts", "--dns=none",
+             f"--mac-address={mac(host['address'])}",
              f"--cap-add={CAPABILITIES}", "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
              "--ulimit=nofile=20000:20000", "--ulimit=nproc=20000:20000", "--cgroupns=private",
              "--env=container=podman", f"--volume={folder / 'hosts' / name}:/lab:ro"]  # fmt: skip
