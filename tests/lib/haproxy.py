@@ -110,11 +110,14 @@ class Haproxy:
         done = subprocess.run(talk, input=f"{command}\n", capture_output=True, text=True, timeout=20, check=True)
         return done.stdout
 
+    def rows(self) -> list[dict[str, str]]:
+        """`show stat`."""
+        lines = self.ask("show stat").splitlines()
+        return list(csv.DictReader(lines[1:], fieldnames=lines[0].removeprefix("# ").split(",")))
+
     def stat(self, backend: str, server: str) -> dict[str, str]:
         """One row of `show stat`."""
-        lines = self.ask("show stat").splitlines()
-        rows = csv.DictReader(lines[1:], fieldnames=lines[0].removeprefix("# ").split(","))
-        found = [row for row in rows if row["pxname"] == backend and row["svname"] == server]
+        found = [row for row in self.rows() if row["pxname"] == backend and row["svname"] == server]
         assert found, f"no server {backend}/{server}"
         return found[0]
 
@@ -156,3 +159,14 @@ def prepared(root: Path, document: dict[str, Any], node: str = "lb1", **variable
         config.write_text(config.read_text().replace("/run/haproxy/", f"{inside}/"))
         (folder / "server-state").write_text("1\n")  # the version of the format, and no server: as at a first start
         yield Haproxy(root, folder)
+
+
+@contextmanager
+def running(root: Path, document: dict[str, Any], node: str = "lb1", **variables: Any) -> Iterator[Haproxy]:
+    """A haproxy that serves; stopped at the end."""
+    with prepared(root, document, node, **variables) as daemon:
+        try:
+            daemon.start()
+            yield daemon
+        finally:
+            daemon.stop()
