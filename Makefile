@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup lock lint unit lab lab-down debs clean molecule wheelhouse site validate render verify
+.PHONY: help setup lock lint unit lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,11 @@ render: setup ## write every file of every node into a folder: make render SITE=
 
 verify: setup ## ask every service of a site through its address: make verify SITE=inventories/pair
 	$(BIN)/ansible-playbook -i $(SITE) playbooks/verify.yml
+
+demo: lab site ## lab, rollout, a series sent while a member and a node die; leaves the pair running
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m demo
+
+demo-down: lab-down ## remove what `make demo` made, without trace
 
 clean: ## remove everything that was built (`make lab-down` first)
 	rm -rf .lab dist build
