@@ -137,7 +137,9 @@ def series(root: Path, names: list[str], rounds: int, env: dict[str, str], calm:
         ways = [
             Way("direct", DIRECT, STORE_PORT),
             Way(PLAIN, NODE_TO_CLIENT, PLAIN_PORT, start(["haproxy", "-db", "-f", "/mnt/plain.cfg"], NODE, PLAIN_PORT)),
-            Way(ROTA, SERVICE, ROTA_PORT, start(rendered.install(root, parsed(pair({"store": service()}))), NODE, ROTA_PORT)),
+            Way(
+                ROTA, SERVICE, ROTA_PORT, start(rendered.install(root, parsed(pair({"store": service()}))), NODE, ROTA_PORT)
+            ),
             Way(NGINX, NODE_TO_CLIENT, NGINX_PORT, start(["nginx", "-c", "/mnt/nginx.conf"], NODE, NGINX_PORT)),
         ]
         for way in ways:
@@ -186,7 +188,14 @@ def main() -> None:
     options = parser.parse_args()
     report = Report(
         "storescu → storescp, 512 KiB CT images in one association",
-        ["", "way", "ms per image, median (lowest–highest)", "speed, direct = 1", "association of one image, ms", "proxy CPU ms per image"],
+        [
+            "",
+            "way",
+            "ms per image, median (lowest–highest)",
+            "speed, direct = 1",
+            "association of one image, ms",
+            "proxy CPU ms per image",
+        ],
     )
     root = ensure_root()
     hosts(root)

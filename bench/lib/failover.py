@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.lib.pdus import echo_pdus
+from bench.lib.probing import Prober, longest_gap
 from bench.lib.processes import until
 from bench.lib.report import Report, Sample, Target
-from bench.lib.root import TOP
 
 NODES = ("lb1", "lb2")
 MEMBERS = {"pacs-a": "198.51.100.21", "pacs-b": "198.51.100.22"}
 ADDRESS, PORT = "198.51.100.100", 104
-LEAD, TAIL = 1.0, 8.0  # seconds of probing before and after a fault
+TAIL = 8.0  # seconds of probing after a fault
 READY = 90.0  # seconds in which the pair must be whole again after a fault
 
 
@@ -47,65 +44,12 @@ def holders() -> list[str]:
     return [node for node in NODES if f" {ADDRESS}/" in inside(node, "ip", "-o", "-4", "address", "show", check=False)]
 
 
-@dataclass
-class Attempt:
-    """One association of the prober; seconds since the fault."""
-
-    start: float
-    end: float
-    outcome: str
-
-
-def longest_gap(attempts: list[Attempt], interval: float) -> float:
-    """Longest time in which no association was served, beyond the prober's own pace and usual duration, in seconds.
-
-    Associations that hang on a lost packet do not count as long as a newer one is served: a client that comes new is.
-    """
-    served = sorted(attempt.end for attempt in attempts if attempt.outcome == "ok")
-    if len(served) < 2:
-        return float("inf")
-    return max(0.0, max(later - earlier for earlier, later in zip(served, served[1:], strict=False)) - interval)
-
-
-class Prober:
-    """The prober in the client's container, from `start` to `finish`."""
-
-    def __init__(self, interval: float, patience: float, seconds: float, called: str) -> None:
-        plan = {
-            "host": ADDRESS,
-            "port": PORT,
-            "interval": interval,
-            "patience": patience,
-            "seconds": seconds,
-            **echo_pdus(called, "BENCH"),
-        }
-        script = (TOP / "bench/lib/prober.py").read_text()
-        self._process = subprocess.Popen(
-            ["podman", "exec", "-i", container("client"), "python3", "-c", script],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(plan) + "\n")
-        self._process.stdin.flush()
-        self._lines: list[str] = []
-        self._reader = threading.Thread(target=lambda: self._lines.extend(self._process.stdout or ()), daemon=True)
-        self._reader.start()
-        until(lambda: len(self._lines) * interval > LEAD / 2, within=20, what="the prober's first associations")
-
-    def finish(self, fault: float) -> list[Attempt]:
-        """All attempts; `fault` is the fault's time on this machine's monotonic clock, which containers share."""
-        self._process.wait(60)
-        self._reader.join(10)
-        if self._process.returncode:
-            raise RuntimeError(f"the prober failed: {self._process.stderr.read() if self._process.stderr else ''}")
-        found = [json.loads(line) for line in self._lines]
-        return [Attempt(one["start"] - fault, one["end"] - fault, one["outcome"]) for one in found]
-
-
-def whole(called: str) -> bool:
+def whole() -> bool:
     """Whether the pair is as it should be: one holder, all daemons and members up, an association served."""
-    if any(inside(node, "systemctl", "is-active", "haproxy", "keepalived", check=False).split() != ["active"] * 2 for node in NODES):
+    if any(
+        inside(node, "systemctl", "is-active", "haproxy", "keepalived", check=False).split() != ["active"] * 2
+        for node in NODES
+    ):
         return False
     if len(holders()) != 1:
         return False
@@ -155,9 +99,10 @@ def measure(fault: Fault, rounds: int, interval: float, called: str, report: Rep
     """Do `fault` `rounds` times and add its row to `report`."""
     gaps, lost, outcomes = [], [], Counter[str]()
     for turn in range(rounds):
-        until(lambda: whole(called), within=READY, every=0.5, what=f"{fault.name}: a whole pair before round {turn + 1}")
+        until(whole, within=READY, every=0.5, what=f"{fault.name}: a whole pair before round {turn + 1}")
         active = holders()[0]
-        prober = Prober(interval, 3.0, LEAD + TAIL, called)
+        client = ["podman", "exec", "--interactive", container("client")]
+        prober = Prober(client, ADDRESS, PORT, called=called, interval=interval, seconds=TAIL)
         moment = time.monotonic()
         try:
             fault.do(active)
@@ -183,7 +128,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--interval", type=float, default=0.05, help="seconds between two new associations")
     parser.add_argument("--called", default="PACS_A", help="AE title that the prober calls")
-    parser.add_argument("--only", action="append", choices=[fault.name for fault in FAULTS], help="this fault alone; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=[fault.name for fault in FAULTS], help="this fault alone; may be repeated"
+    )
     parser.add_argument("--json", action="store_true", help="print figures for a program")
     options = parser.parse_args()
     running = podman("ps", "--format", "{{.Names}}").split()

@@ -51,6 +51,16 @@ def add_address(end: str, link: str, address: str) -> None:
     _ip("-n", namespace(end), "address", "add", f"{address}/32", "dev", link)
 
 
+def remove_address(end: str, link: str, address: str) -> None:
+    """Take it away again: from then on nobody answers there, not even with a refusal."""
+    _ip("-n", namespace(end), "address", "delete", f"{address}/32", "dev", link)
+
+
+def route_to_server(prefix: str) -> None:
+    """Have the node reach `prefix` by way of the server."""
+    _ip("-n", namespace(NODE), "route", "add", prefix, "via", BEHIND_NODE, "quickack", "1")
+
+
 @contextlib.contextmanager
 def network() -> Iterator[None]:
     """Make the namespaces and links, and remove them afterwards."""

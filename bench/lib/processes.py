@@ -45,7 +45,11 @@ def running(
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
         process = subprocess.Popen(
-            argv(command, end=end, root=root, core=core), env=environment(env), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            argv(command, end=end, root=root, core=core),
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
         try:
             yield process

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from bench.lib.root import TOP
 from rota import haproxy
 from rota.model import Site
+
+from bench.lib.root import TOP
 
 ROLE = TOP / "roles/haproxy"
 SOCKET = Path("run/haproxy/admin.sock")  # below the root
@@ -31,6 +31,7 @@ def install(root: Path, site: Site) -> list[str]:
     etc = root / "etc/haproxy"
     for folder in (etc / "maps", etc / "lua", etc / "pages", root / "run/haproxy", root / "var/lib/rota"):
         folder.mkdir(parents=True, exist_ok=True)
+    (root / SOCKET).unlink(missing_ok=True)  # of an earlier run: its file must not be taken for this one's
     maps = view["maps"]
     assert isinstance(maps, dict)
     for name, lines in maps.items():

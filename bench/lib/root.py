@@ -5,6 +5,7 @@ The programs run through `chroot`; network and processor are the host's.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,7 @@ def ensure_root(target: Path = ROOT) -> Path:
     if target.is_dir():
         return target
     sys.path.insert(0, str(TOP / "roles/lab/files"))
-    import lab_debian  # noqa: PLC0415 (found through the line above)
-
+    lab_debian = importlib.import_module("lab_debian")  # found through the line above
     subprocess.run([TOP / "tools/host-packages", "mmdebstrap"], check=True)
     unfinished = target.with_name(target.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from rota import model
 
 Document = dict[str, Any]
@@ -14,7 +13,9 @@ Document = dict[str, Any]
 _WEB = ("xds-registry", "xds-repository", "dicomweb", "viewer", "rest")
 
 
-def pair(services: Document, *, prefix: str = "198.18.0.0/15", nodes: tuple[str, str] = ("198.18.0.1", "198.18.0.3")) -> Document:
+def pair(
+    services: Document, *, prefix: str = "198.18.0.0/15", nodes: tuple[str, str] = ("198.18.0.1", "198.18.0.3")
+) -> Document:
     """A pair of nodes with `services`."""
     return {
         "site": {
@@ -55,7 +56,12 @@ def large(services: int, members: int) -> Document:
                 for one in range(members)
             },
             **(
-                {"routes": {f"STORE_{number:03}": [f"m{number:03}-0", f"m{number:03}-1"], f"QUERY_{number:03}": [f"m{number:03}-2"]}}
+                {
+                    "routes": {
+                        f"STORE_{number:03}": [f"m{number:03}-0", f"m{number:03}-1"],
+                        f"QUERY_{number:03}": [f"m{number:03}-2"],
+                    }
+                }
                 if profile == "dicom" and members > 2
                 else {}
             ),
