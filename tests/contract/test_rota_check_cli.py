@@ -130,8 +130,8 @@ def test_one_byte_a_second_ends_at_the_deadline(kind: str) -> None:
         took = time.monotonic() - began
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["reason"]) == (1, "timeout"), done
-    assert 1400 < answer["elapsed_ms"] < 2000
-    assert took < 4  # with Python's own start on a busy machine
+    assert 1400 < answer["elapsed_ms"] < 2500
+    assert took < 6  # with Python's own start on a busy machine
 
 
 def test_dead_name_server_does_not_hold_the_process() -> None:

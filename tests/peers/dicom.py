@@ -135,6 +135,7 @@ class Scp:
             if kind == 7:
                 return
             assert kind == 4, f"PDU type {kind} in place of P-DATA"
+            assert not self.maximum or len(body) <= self.maximum, "a PDU longer than was agreed"
             while body:
                 length, context, header = struct.unpack(">LBB", body[:6])
                 fragment, body = body[6 : 4 + length], body[4 + length :]
