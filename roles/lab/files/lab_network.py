@@ -77,6 +77,10 @@ def remove(folder: Path, say: Callable[[str], None]) -> None:
     if podman("ps", "--quiet").strip():
         say("other containers run: forwarding and podman's packet filter rules stay")
         return
+    for group in Path("/sys/fs/cgroup").glob("**/libpod_parent"):
+        for folder in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            folder.rmdir()
+        group.rmdir()
     before = json.loads((folder / "state" / "host.json").read_text())
     for table in TABLES:
         if list(table) in _tables() and list(table) not in before["tables"]:
