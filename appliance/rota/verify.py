@@ -85,7 +85,7 @@ def _allowed(addresses: list[str], networks: list[str]) -> bool:
 def _target(site: Site, service: Service, address: Address) -> member.Target:
     """The member's question, put to the service: its address, TLS as clients speak it, AE titles that may pass."""
     first = next(iter(service.members))
-    found = member.target(service, first, site.site.ae_title, Path())
+    found = member.target(service, first, site.site.ae_title, None)
     # The certificate is for the names that clients use, which the model does not know: it is not verified here.
     secure = Tls() if service.tls.mode != "none" else None
     match found:

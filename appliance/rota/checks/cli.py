@@ -224,9 +224,9 @@ def _member(
     site: Annotated[
         Path, typer.Option("--site", metavar="PATH", help="The model: site.json, or an inventory directory.")
     ] = Path("/etc/rota/site.json"),
-    files: Annotated[
-        Path, typer.Option("--files", metavar="DIR", help="Where the certificates that the model names are.")
-    ] = Path("/etc/haproxy/tls"),
+    files: Annotated[Path, typer.Option("--files", metavar="DIR", help="The certificates of members on this node.")] = Path(
+        "/etc/haproxy/certs"
+    ),
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="S", help="Seconds for all steps. Default: as the model says.")
     ] = None,

@@ -24,7 +24,8 @@ _KINDS: dict[str, Literal["registry", "repository", "imaging"]] = {
 def find(site: Path, service: str, member: str, files: Path) -> tuple[Target, float]:
     """Return the target of a member's check and its time-out in seconds; ValueError if the model has no such member.
 
-    `site` is read with `rota.model.load`; `files` is the folder of the certificates that the model names.
+    `site` is read with `rota.model.load`. `files` is the folder of the members' certificates on a node: the role haproxy
+    puts them there as SERVICE.member-ca.pem and SERVICE.member-certificate.pem.
     """
     from rota.model import load
 
@@ -39,16 +40,17 @@ def find(site: Path, service: str, member: str, files: Path) -> tuple[Target, fl
     if member not in found.members:
         raise ValueError(f"{site}: the service {service} has no member {member}")
     calling = result.site.site.ae_title if result.site else "ROTA"
-    return target(found, member, calling, files), found.check.timeout / 1000
+    trust = _trust(service, found, member, files)
+    return target(found, member, calling, trust), found.check.timeout / 1000
 
 
-def target(service: Service, member: str, calling: str, files: Path) -> Target:
-    """Return what to ask of `member`, and how."""
+def target(service: Service, member: str, calling: str, trust: Tls | None) -> Target:
+    """Return what to ask of `member`, and how; inside TLS if `trust` is given."""
     check = service.check
     address = Address(service.members[member].address, service.check_port_of(member))
-    secure = (service.members_speak_tls if check.tls is None else check.tls) or check.kind == "tls"
-    trust = _trust(service, member, files) if secure else None
-    url = f"{'https' if secure else 'http'}://{address}{check.path or '/'}"
+    url = f"{'https' if trust else 'http'}://{address}{check.path or '/'}"
+    # A virtual host is asked by the name or the address that clients use.
+    host = check.host or str(Address(service.addresses[0], 80)).removesuffix(":80")
     match check.kind:
         case "dicom":
             called = service.called_ae_of(member) or "ANY-SCP"
@@ -65,20 +67,26 @@ def target(service: Service, member: str, calling: str, files: Path) -> Target:
             )
         case "http":
             status = check.status or "200-399"
-            return http.HttpTarget(url, status, trust, check.method or "GET", check.host, check.expect)
+            return http.HttpTarget(url, status, trust, check.method or "GET", host, check.expect)
         case "soap":
             kind = _KINDS.get(service.profile, "registry")
-            return xds.XdsTarget(url, kind, trust, check.host, check.soap_action, check.expect)
+            return xds.XdsTarget(url, kind, trust, host, check.soap_action, check.expect)
         case "tls":
             return tls.TlsTarget(address, trust or Tls())
     return tcp.TcpTarget(address)
 
 
-def _trust(service: Service, member: str, files: Path) -> Tls:
-    settings = service.tls
-    ca = files / settings.member_ca if settings.member_ca and settings.verify else None
-    cert = files / settings.member_certificate if settings.member_certificate else None
-    return Tls(ca, cert, None, service.members[member].tls_name)
+def _trust(name: str, service: Service, member: str, files: Path) -> Tls | None:
+    check, settings = service.check, service.tls
+    if check.kind != "tls" and not (service.members_speak_tls if check.tls is None else check.tls):
+        return None
+    verifies = settings.member_ca is not None and (settings.verify or settings.mode != "re-encrypt")
+    return Tls(
+        files / f"{name}.member-ca.pem" if verifies else None,
+        files / f"{name}.member-certificate.pem" if settings.member_certificate else None,
+        None,
+        service.members[member].tls_name,
+    )
 
 
 def check(found: Target, *, deadline: float) -> Coroutine[Any, Any, Verdict]:

@@ -15,8 +15,8 @@ class Reason(StrEnum):
 
     meaning: str
 
-    def __new__(cls, word: str, meaning: str) -> Reason:
-        """Make a member that is a plain string and carries its meaning."""
+    def __new__(cls, word: str, meaning: str = "") -> Reason:
+        """Make a member that is a plain string and carries its meaning; `Reason(word)` finds one."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.meaning = meaning

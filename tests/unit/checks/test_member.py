@@ -115,6 +115,23 @@ async def test_tls_as_the_members_traffic(tmp_path: Path) -> None:
         assert (await ask(tmp_path, peer.port, profile="hl7-tls")).extras["days_left"] == 89
 
 
+async def test_members_certificate_is_verified_with_the_ca_of_the_node(tmp_path: Path) -> None:
+    ca, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
+    service = {
+        "profile": "viewer",
+        "tls": {"mode": "re-encrypt", "certificate": "tls/web.pem", "member_ca": "tls/ca.pem"},
+    }
+    with TcpPeer(web.Web(), tls=server_context(ca.issue("web.example"))) as peer:
+        for authority, up in ((ca, True), (other, False)):
+            (tmp_path / "one.member-ca.pem").write_bytes(authority.cert.read_bytes())
+            verdict = await ask(tmp_path, peer.port, **service)
+            assert (verdict.up, verdict.reason) == (up, "ok" if up else "tls"), verdict
+        assert b"\r\nHost: 198.51.100.100\r\n" in peer.conversations[0].received
+        (tmp_path / "one.member-ca.pem").unlink()
+        with pytest.raises(ValueError, match="one.member-ca.pem does not exist"):
+            await ask(tmp_path, peer.port, **service)
+
+
 async def test_time_out_comes_from_the_model(tmp_path: Path) -> None:
     with TcpPeer(silent) as peer:
         check = {"kind": "dicom", "called_ae": "PACS_A", "timeout": "300ms"}
