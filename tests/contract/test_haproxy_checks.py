@@ -27,8 +27,6 @@ ELSEWHERE = {
         "nonsense-message": "timeout",  # it waits for a status that does not come
         "nonsense-after-acceptance": "timeout",
         "release-in-place-of-echo": "timeout",
-        "long-acceptance-in-pieces": "timeout",  # over 8 KiB behind the C-ECHO: more than the buffer shows
-        "drips": "timeout",
     },
     "hl7": {},
     "http": {

@@ -51,7 +51,7 @@ def render(shown: HaproxyView, folder: Path, **variables: Any) -> Path:
     for name in ("maps", "lua", "pages", "certs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name, text in shown.maps.items():
-        (folder / "maps" / name).write_text(text)
+        (folder / name).write_text(text)
     shutil.copy(ROLE / "files/rota.lua", folder / "lua")
     shutil.copy(ROLE / "files/rota.html", folder / "pages")
     for page in shown.pages:

@@ -40,7 +40,7 @@ def chooses(service: Service) -> bool:
 def _backend(name: str, backend: str, service: Service, members: list[str]) -> Section:
     if service.mode.is_l4:
         comment = f"{name}: traffic passes at layer 4 ({service.mode}); here the members are only asked and switched"
-        lines = ["mode tcp", *_probing(name, backend, service), *servers.server_lines(name, service, members)]
+        lines = ["mode tcp", *_probing(name, service), *servers.server_lines(name, service, members)]
         return Section(comment, f"backend {backend}", lines)
     comment = f"{name}: {'the members for IPv6 callers' if backend != name else 'the members'}"
     lines = [f"mode {'http' if service.is_http_mode else 'tcp'}", f"balance {service.balance}", *_times(service)]
@@ -48,7 +48,7 @@ def _backend(name: str, backend: str, service: Service, members: list[str]) -> S
     lines += _web(name, service) if service.is_http_mode else []
     lines += _persistence(service)
     lines += _admission(backend, service, members) if service.reads_associations else []
-    lines += _probing(name, backend, service)
+    lines += _probing(name, service)
     lines += servers.server_lines(name, service, members)
     return Section(comment, f"backend {backend}", lines)
 
@@ -63,8 +63,8 @@ def _times(service: Service) -> list[str]:
     return lines
 
 
-def _probing(name: str, backend: str, service: Service) -> list[str]:
-    rules = servers.check_lines(service, backend)
+def _probing(name: str, service: Service) -> list[str]:
+    rules = servers.check_lines(name, service)
     return [f"timeout check {span(service.check.timeout)}", *rules, servers.default_server(name, service)]
 
 

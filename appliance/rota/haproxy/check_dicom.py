@@ -84,17 +84,17 @@ def reject_map() -> str:
     return "".join(f"{code} {text}\n" for code, text in REJECT_REASONS.items())
 
 
-def lines(service: Service, backend: str) -> list[str]:
-    """The rules of `backend`, which asks members of `service`."""
+def lines(name: str, service: Service) -> list[str]:
+    """The rules for the members of service `name`."""
     before, after, echo, release = _frames(service.check.calling_ae or "ROTA")
     titles = {service.called_ae_of(member) or "ANY-SCP" for member in service.members}
+    own = []
     if len(titles) == 1:
-        called = called_hex(titles.pop())
-        request = f"tcp-check send-binary {before}{called}{after}"
+        request = f"tcp-check send-binary {before}{called_hex(titles.pop())}{after}"
     else:
-        called = f"%[str({backend.split('.')[0]}/),concat(,check.member),map({CALLED_MAP})]"
+        own = ["tcp-check set-var(check.member) srv_name"]
+        called = f"%[str({name}/),concat(,check.member),map({CALLED_MAP})]"
         request = f"tcp-check send-binary-lf {quote(before + called + after)}"
-    own = [] if not titles else ["tcp-check set-var(check.member) srv_name"]
     part, part_echo = "incomplete answer to the association request", "incomplete answer to C-ECHO"
     return [
         "option tcp-check",

@@ -15,6 +15,9 @@ _BY_STATUS = {
 }
 
 
+_WORDS = {reason.value: reason for reason in Reason}
+
+
 def reason_of(check_status: str, last_chk: str) -> Reason | None:
     """The reason, or None while there is no verdict (no check yet, or one that is going on)."""
     status = check_status.removeprefix("* ")
@@ -28,5 +31,5 @@ def reason_of(check_status: str, last_chk: str) -> Reason | None:
         return Reason.SILENT if silent else Reason.TIMEOUT
     word = last_chk.partition(":")[0]
     if status in ("L7RSP", "L7STS", "L7OKC"):
-        return Reason(word) if word in set(Reason) else Reason.BAD_ANSWER
+        return _WORDS.get(word, Reason.BAD_ANSWER)
     return None

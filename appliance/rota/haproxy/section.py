@@ -32,7 +32,7 @@ class HaproxyView:
 
     node: str
     sections: list[Section]
-    maps: dict[str, str] = field(default_factory=dict)  # file name → text
+    maps: dict[str, str] = field(default_factory=dict)  # path → text
     certificates: list[NeededFile] = field(default_factory=list)
     pages: list[NeededFile] = field(default_factory=list)
     transparent_members: dict[str, list[str]] = field(default_factory=dict)  # "v4", "v6" → addresses

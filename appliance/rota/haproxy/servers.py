@@ -11,11 +11,11 @@ from rota.model.schema import CheckKind, Mode, Service, TlsMode
 FALLBACK = "FALLBACK"
 
 
-def check_lines(service: Service, backend: str) -> list[str]:
+def check_lines(name: str, service: Service) -> list[str]:
     """The rules of the check."""
     kind = service.check.kind
     if kind is CheckKind.DICOM:
-        return check_dicom.lines(service, backend)
+        return check_dicom.lines(name, service)
     if kind is CheckKind.HL7:
         return check_text.hl7_lines(service)
     if kind is CheckKind.SOAP:

@@ -27,8 +27,8 @@ def view(site: Site, node: str) -> HaproxyView:
             sections.append(frontend(name, service))
         sections += backends(name, service)
     maps = {
-        check_dicom.CALLED_MAP.removeprefix("maps/"): check_dicom.called_map(services),
-        check_dicom.REJECT_MAP.removeprefix("maps/"): check_dicom.reject_map(),
+        check_dicom.CALLED_MAP: check_dicom.called_map(services),
+        check_dicom.REJECT_MAP: check_dicom.reject_map(),
     }
     return HaproxyView(
         node=node,
