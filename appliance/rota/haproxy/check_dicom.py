@@ -59,6 +59,7 @@ def require(pattern: str, reason: Reason, text: str, *, flags: str = "") -> str:
 def _frames(calling: str) -> tuple[str, str, str, str]:
     """Hex: the association request before and after the called AE, the echo, the release."""
     request = associate_request("X", calling, [ECHO])
+    # in one piece of 80 bytes, as every other caller sends it
     echo = encode_message(echo_request(1), ECHO, 0)
     return request[:10].hex(), request[26:].hex(), echo.hex(), release_request().hex()
 
