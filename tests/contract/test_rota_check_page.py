@@ -47,13 +47,3 @@ def test_example_command_is_understood() -> None:
     )
     # Everything but the port is fine: that is the only complaint.
     assert done.stderr == "rota: 127.0.0.1:70000: 70000 is not a port (1–65535)\n"
-
-
-@pytest.mark.parametrize("line", re.findall(r"^rota check (.+)$", PAGE, re.MULTILINE))
-def test_options_on_the_page_exist(line: str) -> None:
-    kind = line.split()[0]
-    done = subprocess.run(
-        [sys.executable, "-m", "rota.cli", "check", kind, "--help"], capture_output=True, text=True, timeout=20, check=True
-    )
-    for option in re.findall(r"--[a-z-]+", line):
-        assert option in done.stdout

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from rota import cli
 
+PAGE = Path(__file__).resolve().parents[3] / "docs/reference/check.md"
 BAD_WORDS = [
     ([], "Missing command"),
     (["nope"], "nope"),
@@ -68,14 +71,20 @@ def test_usage_error_is_json_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 @pytest.mark.parametrize("kind", ["", "dicom", "hl7", "xds", "http", "tcp", "tls", "member"])
-def test_help(kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_what_the_page_shows(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run([word for word in ("check", kind, "--help") if word], monkeypatch) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
     assert "Usage: rota check" in shown.out
     if kind:
-        assert "--timeout" in shown.out
-        assert "--json" in shown.out
+        found = re.search(rf"^rota check {kind} (.+)$", PAGE.read_text(), re.MULTILINE)
+        assert found, f"the page does not show `rota check {kind}`"
+        options = re.findall(r"--[a-z-]+", found[1])
+        assert {"--timeout", "--json"} <= set(options)
+        for option in options:
+            assert option in shown.out
 
 
 def test_fault_of_our_own_is_one_line_and_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ async def test_unanswered_connection_request_is_a_timeout() -> None:
     with full_backlog() as port:
         verdict = await check(TcpTarget(Address("127.0.0.1", port)), deadline=0.3)
     assert verdict.reason is Reason.TIMEOUT
-    assert 250 < verdict.elapsed_ms < 1300
+    assert 250 < verdict.elapsed_ms < 2300
 
 
 async def test_no_route_is_unreachable() -> None:
@@ -100,7 +100,7 @@ async def test_deadline_covers_the_name_service(monkeypatch: pytest.MonkeyPatch)
     verdict = await check(TcpTarget(Address("pacs.example", 104)), deadline=0.3)
     release.set()
     assert verdict.reason is Reason.TIMEOUT
-    assert verdict.elapsed_ms < 1300
+    assert verdict.elapsed_ms < 2300
     assert "looking up pacs.example" in verdict.detail
 
 
@@ -127,4 +127,4 @@ async def test_deadline_is_hard() -> None:
     began = time.monotonic()
     verdict = await run(sleepy, 0.1)
     assert verdict.reason is Reason.TIMEOUT
-    assert time.monotonic() - began < 1.1
+    assert time.monotonic() - began < 2.1
