@@ -79,9 +79,9 @@ def remove(folder: Path, say: Callable[[str], None]) -> None:
         say("other containers run: forwarding and podman's packet filter rules stay")
         return
     for group in Path("/sys/fs/cgroup").glob("**/libpod_parent"):
-        for folder in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+        for inner in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
             with contextlib.suppress(OSError):  # somebody is still in it
-                folder.rmdir()
+                inner.rmdir()
     before = json.loads((folder / "state" / "host.json").read_text())
     for table in TABLES:
         if list(table) in _tables() and list(table) not in before["tables"]:
