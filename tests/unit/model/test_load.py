@@ -55,7 +55,8 @@ def test_the_sites_that_we_ship_are_sound_and_fit_the_schema(site: str) -> None:
     assert nodes_of(yaml.safe_load((folder / "hosts.yml").read_text())) == list(result.site.site.nodes)
     validator = jsonschema.Draft202012Validator(model.json_schema())
     for file in folder.glob("group_vars/all/*.yml"):
-        assert not list(validator.iter_errors(yaml.safe_load(file.read_text()))), file
+        ours = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key in ("site", "services")}
+        assert not list(validator.iter_errors(ours)), file
     assert not list(validator.iter_errors(model.dump(result.site)))
 
 
