@@ -107,6 +107,8 @@ def _admission(backend: str, service: Service, members: list[str]) -> list[str]:
     if service.persistence.kind is PersistenceKind.CALLING_AE:
         lines.append(f"tcp-request content set-var(txn.sticky_id) var(txn.sticky),table_server_id({backend})")
     lines += [
+        # what stays if the action should fail: no association may pass unjudged
+        "tcp-request content set-var(txn.verdict) str(fault)",
         f"tcp-request content lua.rota-admit {times.queue}",
         f"{busy} unless {{ var(txn.verdict) -m str accepted }}",
     ]

@@ -21,7 +21,7 @@ end
 
 local function has_room(server)
   local limit = server:get_maxconn()
-  return limit == 0 or server:get_cur_sess() + server:get_pend_conns() < limit
+  return limit == 0 or server:get_cur_sess() + server:get_stats().qcur < limit
 end
 
 -- The servers of a backend in the order of the configuration. The set does not change while HAProxy runs.
