@@ -18,6 +18,13 @@ NODES = ("lb1", "lb2")
 MEMBERS = {"pacs-a": "198.51.100.21", "pacs-b": "198.51.100.22"}
 ADDRESS, PORT = "198.51.100.100", 104
 TAIL = 8.0  # seconds of probing after a fault
+_SHOW_STAT = """
+import socket
+client = socket.socket(socket.AF_UNIX)
+client.connect("/run/haproxy/admin.sock")
+client.sendall(b"show stat -1 4 -1\\n")
+print("".join(part.decode() for part in iter(lambda: client.recv(65536), b"")))
+"""
 READY = 90.0  # seconds in which the pair must be whole again after a fault
 
 
@@ -54,9 +61,7 @@ def whole() -> bool:
     if len(holders()) != 1:
         return False
     for node in NODES:
-        table = inside(
-            node, "sh", "-c", "echo 'show stat -1 4 -1' | socat -t2 - UNIX-CONNECT:/run/haproxy/admin.sock", check=False
-        )
+        table = inside(node, "python3", "-c", _SHOW_STAT, check=False)
         rows = [line.split(",") for line in table.splitlines() if line.startswith("pacs") and not line.startswith("#")]
         states = [row[17] for row in rows if row[1] in MEMBERS]
         if not states or any(not state.startswith("UP") for state in states):
