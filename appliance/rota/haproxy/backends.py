@@ -81,7 +81,14 @@ def _persistence(service: Service) -> list[str]:
     kind, timeout = service.persistence.kind, span(service.persistence.timeout)
     if service.single_active:
         # One key for everybody and no expiry: who serves, serves until it fails; who comes back, waits.
-        return [f"stick-table type integer size 1 nopurge peers {PEERS}", "stick on int(1)"]
+        # (A change needs room beside the old entry, or it is not stored.)
+        return [
+            f"stick-table type integer size 16 nopurge peers {PEERS}",
+            "stick on int(1)",
+            # after a reload: not before it is known who served until now
+            "tcp-request inspect-delay 10s",
+            "tcp-request content lua.rota-settle",
+        ]
     if kind is PersistenceKind.SOURCE:
         return [f"stick-table type ipv6 size 100k expire {timeout} peers {PEERS}", "stick on src"]
     if kind is PersistenceKind.CALLING_AE:

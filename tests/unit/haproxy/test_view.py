@@ -80,7 +80,7 @@ def test_a_feed_has_one_member_at_a_time() -> None:
     }
     text = lines(shown({"adt": feed}), "backend adt")
     assert "stick on int(1)" in text
-    assert "stick-table type integer size 1 nopurge peers rota" in text
+    assert "stick-table type integer size 16 nopurge peers rota" in text
     assert "server pacs-a 198.51.100.21 check weight 100 port 2575" in text
     assert "server pacs-b 198.51.100.22 check weight 100 port 2575 backup" in text
     assert any("on-marked-down shutdown-sessions" in line for line in text)
