@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup lock lint unit contract test lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down
+.PHONY: help setup lock lint unit contract test lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -93,6 +93,14 @@ demo: lab site ## lab, rollout, a series sent while a member and a node die; lea
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m demo
 
 demo-down: lab-down ## remove what `make demo` made, without trace
+
+bench: setup ## measure, with targets and spread: checks, images, a large site; then in the lab failover and rollout
+	@tools/host-packages iproute2 procps util-linux
+	bench/checks
+	bench/data
+	bench/model
+	bench/rollout
+	bench/failover
 
 clean: ## remove everything that was built (`make lab-down` first)
 	rm -rf .lab dist build
