@@ -88,7 +88,8 @@ class Haproxy:
 
     def start(self) -> None:
         """Start it as the service does (master and worker), and wait until it serves."""
-        command = ["chroot", str(self.root), "haproxy", "-W", "-f", self.inside(self.folder / "haproxy.cfg")]
+        socket = f"{self.inside(self.folder)}/haproxy-master.sock"
+        command = ["chroot", str(self.root), "haproxy", "-W", "-S", socket, "-f", self.inside(self.folder / "haproxy.cfg")]
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         wait_until(lambda: "Loading success" in self.log or self._running().poll() is not None, within=10)
@@ -101,16 +102,23 @@ class Haproxy:
             self.process.wait(timeout=10)
 
     def reload(self) -> None:
-        """Save the state and reload, as the unit does; wait until the new worker serves."""
-        before = self.log.count("Loading success")
+        """Save the state and reload, as the unit does; the new worker serves then."""
         command = [sys.executable, ROLE / "files/haproxy.py", "save"]
         subprocess.run(command, env={**os.environ, "ROTA_HAPROXY_RUN": str(self.folder)}, timeout=30, check=True)
-        self._running().send_signal(12)  # SIGUSR2
-        wait_until(lambda: self.log.count("Loading success") > before, within=10)
+        said = self.ask_master("reload")
+        assert "Success=1" in said, said
+        wait_until(lambda: "Uptime_sec" in self.ask("show info"), within=5)
+
+    def ask_master(self, command: str) -> str:
+        """The answer of the master's socket; `reload` is answered when the new worker serves, or is refused."""
+        return self._talk("haproxy-master.sock", command)
 
     def ask(self, command: str) -> str:
         """The answer of the stats socket."""
-        talk = ["chroot", self.root, "socat", "-t5", "-", f"UNIX:{self.inside(self.folder)}/haproxy/admin.sock"]
+        return self._talk("haproxy/admin.sock", command)
+
+    def _talk(self, name: str, command: str) -> str:
+        talk = ["chroot", self.root, "socat", "-t10", "-", f"UNIX:{self.inside(self.folder)}/{name}"]
         done = subprocess.run(talk, input=f"{command}\n", capture_output=True, text=True, timeout=20, check=True)
         return done.stdout
 

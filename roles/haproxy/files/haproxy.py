@@ -8,6 +8,8 @@ replaces them, reloads and looks whether the new process answers. If not, the ol
 Prints "unchanged" or "activated"; anything else is one clear message on standard error and exit 1.
 """
 
+# ruff: noqa: S603, S607 (root's own helper: fixed commands, no shell, the PATH of the service manager)
+
 import contextlib
 import os
 import re
@@ -95,7 +97,7 @@ def put(source, target):
 
 
 def replace(source, target):
-    """Make Rota's files in `target` those of `source`: what the configuration names first, then it, then what is left over."""
+    """Make Rota's files in `target` those of `source`: what the configuration names, then itself; then remove the rest."""
     old = set(names(target)) - set(names(source))
     for name in names(source):
         put(source / name, target / name)
