@@ -25,6 +25,8 @@ client.connect("/run/haproxy/admin.sock")
 client.sendall(b"show stat -1 4 -1\\n")
 print("".join(part.decode() for part in iter(lambda: client.recv(65536), b"")))
 """
+# keepalived is deaf for vrrp.start_delay (3 s) after its start: a pair is only whole when that is over
+SETTLED = 5.0
 READY = 90.0  # seconds in which the pair must be whole again after a fault
 
 
@@ -69,6 +71,18 @@ def whole() -> bool:
     return True
 
 
+def settle(what: str) -> None:
+    """Return when the pair has been whole for a while."""
+    since = [time.monotonic()]
+
+    def settled() -> bool:
+        if not whole():
+            since[0] = time.monotonic()
+        return time.monotonic() - since[0] > SETTLED
+
+    until(settled, within=READY, every=0.5, what=what)
+
+
 @dataclass(frozen=True)
 class Fault:
     """How to do it and how to undo it; both get the active node."""
@@ -104,7 +118,7 @@ def measure(fault: Fault, rounds: int, interval: float, called: str, report: Rep
     """Do `fault` `rounds` times and add its row to `report`."""
     gaps, lost, outcomes = [], [], Counter[str]()
     for turn in range(rounds):
-        until(whole, within=READY, every=0.5, what=f"{fault.name}: a whole pair before round {turn + 1}")
+        settle(f"{fault.name}: a whole pair before round {turn + 1}")
         active = holders()[0]
         client = ["podman", "exec", "--interactive", container("client")]
         prober = Prober(client, ADDRESS, PORT, called=called, interval=interval, seconds=TAIL)
