@@ -148,6 +148,7 @@ def activate():
     replace(STAGED, HOME)
     rules = read(PREVIOUS / NFT) != read(HOME / NFT)
     if not running():
+        tidy()
         return
     try:
         reload()
@@ -160,6 +161,15 @@ def activate():
         raise Refused(f"{error}\nThe old configuration is back in use.") from error
     if rules:
         transparent()
+    tidy()
+
+
+def tidy():
+    """Remove from the staged files what no configuration names any more: keys of services that are gone."""
+    wanted = {STAGED / name for name in (*names(STAGED), MANIFEST)}
+    for path in STAGED.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
 
 
 def transparent():
