@@ -100,6 +100,22 @@ async def test_a_port_that_closes_at_once_is_down(protocol: type[asyncio.Protoco
         assert (await verify.stays_open(target, deadline=2)).reason is reason
 
 
+async def test_what_is_down_is_asked_again_and_the_rest_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: dict[str, int] = {}
+
+    async def ask(question: verify.Question, _turn: asyncio.Semaphore) -> verify.Row:
+        counts[question.address] = counts.get(question.address, 0) + 1
+        word = "up" if question.address.startswith("198") or counts[question.address] > 2 else "down"
+        return verify.Row("one", question.address, 104, "dicom", word, "ok", "", 1.0)
+
+    monkeypatch.setattr(verify, "ask", ask)
+    monkeypatch.setattr(verify, "_PAUSE", 0.0)
+    both = verify.questions(site(addresses=["198.51.100.100", "2001:db8:51::100"]))
+    assert [r.verdict for r in await verify.ask_all(both)] == ["up", "down"]
+    assert [r.verdict for r in await verify.ask_all(both, wait=5)] == ["up", "up"]
+    assert counts == {"198.51.100.100": 2, "2001:db8:51::100": 3}
+
+
 def row(verdict: str, elapsed: float) -> dict[str, Any]:
     return {
         "service": "one",
