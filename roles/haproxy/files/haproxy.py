@@ -121,10 +121,24 @@ def running():
     return subprocess.run(["systemctl", "is-active", "--quiet", "haproxy.service"], timeout=30, check=False).returncode == 0
 
 
+def wait_for_master(limit=5.0):
+    """Wait until the master takes questions: a service that has just started is ready a moment before that."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            ask(MASTER, "show proc")
+            return
+        except (ConnectionError, FileNotFoundError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def reload():
     """Reload and wait for the answer of the new process; Refused with what it said."""
     save()
     try:
+        wait_for_master()
         answer = ask(MASTER, "reload")
     except OSError as error:
         raise Refused(f"the running haproxy cannot be asked to reload ({error})") from error
