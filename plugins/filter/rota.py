@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -67,6 +68,15 @@ def rota_rows(answers: dict[str, str]) -> dict[str, Any]:
     return {"table": verify.table(rows).splitlines(), "down": [row.service for row in rows if row.verdict == "down"]}
 
 
+def rota_digest(path: str) -> str:
+    """SHA-256 of a file on the controller, in hex: the name under which a node keeps what came out of it."""
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise AnsibleFilterError(f"{path}: {error.strerror}") from None
+
+
 def _site(document: dict[str, Any]) -> Site:
     # as text, because a task asks several times for the same document and parsing a large one takes a while
     return _parsed(json.dumps(document))
@@ -96,4 +106,5 @@ class FilterModule:
             "rota_judge": rota_judge,
             "rota_holders": rota_holders,
             "rota_rows": rota_rows,
+            "rota_digest": rota_digest,
         }
