@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from rota.checks import dicom, http, member, probe, tcp, tls, xds
 from rota.checks.net import Address, connect
 from rota.checks.trust import Tls
 from rota.checks.verdict import Failure, Reason, Verdict
+from rota.model.schema import Mode
 
 if TYPE_CHECKING:
     from rota.model import Service, Site
@@ -74,7 +76,20 @@ def _question(site: Site, name: str, service: Service, address: str, port: int) 
         return replace(question, why_not="allow.sources has no node of the site")
     if service.tls.client_ca:
         return replace(question, why_not="clients must show a certificate")
+    if service.mode is Mode.L7_TRANSPARENT and not _here(address):
+        # a member in our own network would answer this node directly, past the one whose connection it is
+        return replace(question, why_not="transparent: only the node that holds the address can ask")
     return replace(question, target=_target(site, service, Address(address, port)))
+
+
+def _here(address: str) -> bool:
+    """Whether this machine has `address`: what is sent to it then leaves from it too. Nothing is sent."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((address, 9))
+        except OSError:
+            return False
+        return bool(sock.getsockname()[0] == address)
 
 
 def _allowed(addresses: list[str], networks: list[str]) -> bool:
@@ -157,8 +172,8 @@ async def ask_all(asked: list[Question], *, wait: float = 0.0) -> list[Row]:
 
 
 def worst(answers: dict[str, str]) -> list[Row]:
-    """One row for each address and port out of several nodes' JSON: down before not asked before up, then the slowest."""
-    badness = {"up": 0, "not asked": 1, "down": 2}
+    """One row for each address and port out of several nodes' JSON: down before up before not asked, then the slowest."""
+    badness = {"not asked": 0, "up": 1, "down": 2}
     kept: dict[tuple[str, str, int], Row] = {}
     for node, text in answers.items():
         for fields in json.loads(text):

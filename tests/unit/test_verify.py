@@ -85,6 +85,17 @@ def test_what_a_node_may_not_ask_is_said_and_no_failure(more: dict[str, Any], wh
     assert asked(allow={"sources": ["198.51.100.11/32"]}).target is not None
 
 
+def test_only_the_holder_asks_a_transparent_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere the member's answer would go past the node that holds the connection: a false alarm."""
+    assert "only the node that holds" in asked(mode="l7-transparent").why_not
+    monkeypatch.setattr(verify, "_here", lambda address: address == "198.51.100.100")
+    assert asked(mode="l7-transparent").target is not None
+    monkeypatch.undo()
+    assert asked(mode="l7").target is not None
+    assert verify._here("127.0.0.1")
+    assert not verify._here("198.51.100.100")
+
+
 class Closing(asyncio.Protocol):
     """HAProxy without a member: it takes a connection before it knows that none is left."""
 
@@ -133,6 +144,11 @@ def test_the_worst_answer_counts_and_names_its_node() -> None:
     answers = {"lb1": json.dumps([row("up", 9.0)]), "lb2": json.dumps([row("down", 1.0)])}
     (found,) = verify.worst(answers)
     assert (found.verdict, found.detail) == ("down", "d (from lb2)")
+
+
+def test_one_node_that_asked_is_enough() -> None:
+    answers = {"lb1": json.dumps([row("not asked", 0.0)]), "lb2": json.dumps([row("up", 1.0)])}
+    assert [r.verdict for r in verify.worst(answers)] == ["up"]
 
 
 def test_of_two_good_answers_the_slower_one_counts() -> None:
