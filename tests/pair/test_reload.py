@@ -8,6 +8,7 @@ import pytest
 from lib.lab import NODES, Host
 from lib.poll import wait_until
 from pair.rig import archive, client, nodes
+from pair.rig.mending import kill_process
 
 pytestmark = pytest.mark.usefixtures("fault", "empty_archives")
 
@@ -56,8 +57,7 @@ def test_drain_and_health_survive_a_reload() -> None:
     node = nodes.active()
     for backend in nodes.backends(node, "pacs"):
         nodes.runtime(node, f"set server {backend}/pacs-a state drain")
-    hl7 = Host("hl7-b")
-    hl7.check("systemctl", "kill", "--signal=KILL", "rota-lab-hl7.service")
+    kill_process("hl7-b")
     wait_until(lambda: nodes.status(node, "adt", "hl7-b").startswith("DOWN"), within=40, what="hl7-b is out")
     reload(node)
     assert nodes.status(node, "pacs", "pacs-a").startswith("DRAIN")

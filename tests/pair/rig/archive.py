@@ -9,7 +9,6 @@ from lib.lab import Member
 from pair.rig import client
 
 PACS = {"pacs-a": Member("pacs-a"), "pacs-b": Member("pacs-b")}
-PORTS = (4242, 8042, 8443)
 _SERIES = f"{client.INSTALLED}/series"
 _SOURCE = "/opt/lab/python/pydicom/data/test_files/dicomdirtests"
 _FOLDERS = ("98892001/CT5N", "98892001/CT2N", "77654033/CT2", "98892003/MR1", "98892003/MR2", "98892003/MR700")

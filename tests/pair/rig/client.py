@@ -65,7 +65,7 @@ class Running:
         seen = len(self.lines)
         self._process.stdin.write(words + "\n")
         self._process.stdin.flush()
-        wait_until(lambda: len(self.lines) > seen, within=60, what=f"an answer to {words!r}")
+        wait_until(lambda: len(self.lines) > seen, within=60, what=f"an answer to {words!r}", every=0.01)
         return self.lines[seen]
 
     def wait_for(self, count: int, *, within: float = 30) -> None:

@@ -38,8 +38,10 @@ class Run:
 
     @property
     def order(self) -> list[str]:
-        """The nodes, in the order in which a task first ran on them."""
-        return list(dict.fromkeys(_TOUCHED.findall(self.out)))
+        """The nodes, in the order in which they were rolled out; what the controller works out before does not count."""
+        plays = self.out.split("\nPLAY [")[1:]
+        rolled = "".join(play for play in plays if play.startswith("Roll out"))
+        return list(dict.fromkeys(_TOUCHED.findall(rolled)))
 
 
 def play(playbook: str, *words: str, inventory: Path = nodes.INVENTORY, timeout: float = 240) -> Run:
