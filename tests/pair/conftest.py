@@ -44,7 +44,7 @@ def programs() -> Iterator[None]:
     assert client.CLIENT.is_up(), "the lab is not up: make lab"
     client.install()
     yield
-    nodes.to_preferred_places()
+    nodes.place(nodes.preferred())
 
 
 @pytest.fixture(autouse=True)

@@ -98,6 +98,7 @@ def test_a_service_is_added_and_taken_away_again_with_nothing_felt() -> None:
         "members": {"pacs-a": {"address": "198.51.100.21", "port": 4242, "called_ae": "PACS_A"}},
     }
     first, last = nodes.standby().name, nodes.active().name
+    nodes.place(dict.fromkeys(nodes.preferred(), last))
     inventory = rollout.edited({"pacs-seen": seen})
     try:
         with HolderWatch([*ADDRESSES, EXTRA]) as watch, client.Running("knock", PACS, "104", "PACS", "CT1") as knocks:

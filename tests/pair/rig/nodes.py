@@ -117,16 +117,16 @@ def hand_over(group: str, word: int) -> None:
     Host(one_holder_each()[group]).write(f"/run/rota/track/group-{group}", f"{word}\n")
 
 
-def to_preferred_places() -> None:
-    """Move every group to its preferred node, as an operator would."""
-    for group, wanted in preferred().items():
+def place(wanted: dict[str, str]) -> None:
+    """Move groups to the nodes given, as an operator would."""
+    for group, node in wanted.items():
         holder = one_holder_each()[group]
-        if holder == wanted:
+        if holder == node:
             continue
         file = f"/run/rota/track/group-{group}"
         Host(holder).write(file, "1\n")
         try:
-            wait_until(lambda group=group, wanted=wanted: one_holder_each()[group] == wanted, within=10)  # type: ignore[misc]
+            wait_until(lambda group=group, node=node: one_holder_each()[group] == node, within=10)  # type: ignore[misc]
         finally:
             Host(holder).write(file, "0\n")
 
