@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 
-from rota import haproxy, keepalived, model
+if TYPE_CHECKING:
+    from rota.model import Site
+
+# `rota` is imported where it is used: Ansible loads this file in the worker of every task that has any filter.
 
 
 def rota_parse(document: dict[str, Any]) -> dict[str, Any]:
     """The normalised model of `{"site": …, "services": …}`; every problem on a line of its own when it is refused."""
+    from rota import model
+
     return model.dump(_site(document))
 
 
 def rota_haproxy(document: dict[str, Any], node: str) -> dict[str, Any]:
     """What HAProxy on `node` needs: sections, maps, files."""
+    from rota import haproxy
+
     return haproxy.view(_site(document), node).as_dict()
 
 
 def rota_keepalived(document: dict[str, Any], node: str) -> dict[str, Any]:
     """What keepalived on `node` needs."""
+    from rota import keepalived
+
     return keepalived.view(_site(document), node).as_dict()
 
 
-def _site(document: dict[str, Any]) -> model.Site:
-    result = model.parse(document)
+def rota_host(document: dict[str, Any], node: str) -> dict[str, Any]:
+    """What the operating system of `node` needs: names, interfaces, reserved ports."""
+    from rota import host
+
+    return host.view(_site(document), node).as_dict()
+
+
+def _site(document: dict[str, Any]) -> Site:
+    # as text, because a task asks several times for the same document and parsing a large one takes a while
+    return _parsed(json.dumps(document))
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Site:
+    from rota import model
+
+    result = model.parse(json.loads(text))
     if result.site is None:
         lines = [str(problem) for problem in result.problems if not problem.warning]
         raise AnsibleFilterError("\n".join(["the site is refused:", *lines]))
@@ -37,4 +63,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Name → function."""
-        return {"rota_parse": rota_parse, "rota_haproxy": rota_haproxy, "rota_keepalived": rota_keepalived}
+        return {
+            "rota_parse": rota_parse,
+            "rota_haproxy": rota_haproxy,
+            "rota_keepalived": rota_keepalived,
+            "rota_host": rota_host,
+        }

@@ -68,19 +68,18 @@ def lay_out(folder: Path, spec: Spec, name: str) -> str:
     shutil.copyfile(folder / "certs/ca.crt", target / "ca.crt")
     for suffix in (".crt", ".key", ".pem"):
         shutil.copyfile(folder / f"certs/{name}{suffix}", target / f"server{suffix}")
-    sums = hashlib.sha256(json.dumps([spec["network"], spec["images"], spec["hosts"][name]]).encode())
+    sums = hashlib.sha256(json.dumps([spec["network"], run_arguments(folder, spec, name)]).encode())
     for path in sorted(target.iterdir()):
         sums.update(path.read_bytes())
-    sums.update(Path(__file__).read_bytes())
     return sums.hexdigest()[:16]
 
 
-def run_arguments(folder: Path, spec: Spec, name: str, fingerprint: str) -> list[str]:
+def run_arguments(folder: Path, spec: Spec, name: str) -> list[str]:
     """Return the arguments of `podman run` for the host `name`."""
     host = spec["hosts"][name]
     image = spec["images"]["node" if host["kind"] == "node" else "peer"]
-    words = ["--detach", f"--name={PREFIX}{name}", f"--hostname={name}", "--label=rota-lab=host",
-             f"--label=rota-lab-spec={fingerprint}", f"--network={spec['network']['name']}",
+    words = [f"--name={PREFIX}{name}", f"--hostname={name}", "--label=rota-lab=host",
+             f"--network={spec['network']['name']}",
              f"--ip={host['address']}", f"--ip6={host['address6']}", "--no-hosts", "--dns=none",
              f"--cap-add={CAPABILITIES}", "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
              "--ulimit=nofile=20000:20000", "--ulimit=nproc=20000:20000", "--cgroupns=private",
@@ -101,8 +100,8 @@ def existing() -> dict[str, tuple[str, str]]:
     return {row["Names"][0]: (row["State"], row["Labels"].get("rota-lab-spec", "")) for row in rows}
 
 
-def wait_ready(name: str, kind: str) -> str | None:
-    """Wait until the host has booted and its servers listen; return what is wrong, or None."""
+def wait_booted(name: str) -> str | None:
+    """Wait until a host made just now has booted without a failed unit; return what is wrong, or None."""
     container = PREFIX + name
     boot = ["podman", "exec", container, "timeout", str(BOOT_SECONDS), "systemctl", "is-system-running", "--wait"]
     for _ in range(100):  # until systemd's socket is there: well under a second
@@ -110,11 +109,19 @@ def wait_ready(name: str, kind: str) -> str | None:
         if done.stdout.strip():
             break
         subprocess.run(["podman", "exec", container, "sleep", "0.1"], capture_output=True)
-    if done.stdout.strip() != "running":
-        failed = podman("exec", container, "systemctl", "--failed", "--plain", "--no-legend", check=False)
-        return f"{name} is {done.stdout.strip() or 'not booting'}: {failed.strip() or done.stderr.strip()}"
-    if ports := PORTS.get(kind):
-        done = subprocess.run(["podman", "exec", container, "lab-ready", *map(str, ports)], capture_output=True, text=True)
+    if done.stdout.strip() == "running":
+        return None
+    failed = podman("exec", container, "systemctl", "--failed", "--plain", "--no-legend", check=False)
+    return f"{name} is {done.stdout.strip() or 'not booting'}: {failed.strip() or done.stderr.strip()}"
+
+
+def wait_serving(name: str, kind: str) -> str | None:
+    """End the faults that a test may have left and wait until the servers listen; return what is wrong."""
+    ports = PORTS.get(kind)
+    if not ports:
+        return None
+    for words in (["lab-member", "normal"], ["lab-ready", *map(str, ports)]):
+        done = subprocess.run(["podman", "exec", PREFIX + name, *words], capture_output=True, text=True)
         if done.returncode:
             return f"{name} does not serve: {done.stderr.strip()}"
     return None
@@ -132,23 +139,28 @@ def up(folder: Path, spec: Spec, say: Callable[[str], None]) -> None:
         if container.removeprefix(PREFIX) not in spec["hosts"]:
             podman("rm", "--force", "--time=0", container)
             say(f"{container} removed")
+    fresh = []
     for name in spec["hosts"]:
         container = PREFIX + name
         fingerprint = lay_out(folder, spec, name)
         state, known = there.get(container, ("", ""))
         if known == fingerprint and state == "running":
             continue
+        fresh.append(name)
         if known == fingerprint:
             podman("start", container)
             say(f"{name} started")
             continue
         if state:
             podman("rm", "--force", "--time=0", container)
-        podman("--runtime=runc", "run", *run_arguments(folder, spec, name, fingerprint))
+        podman(
+            "--runtime=runc", "run", "--detach", f"--label=rota-lab-spec={fingerprint}", *run_arguments(folder, spec, name)
+        )
         say(f"{name} created")
+    kinds = [host["kind"] for host in spec["hosts"].values()]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        kinds = [host["kind"] for host in spec["hosts"].values()]
-        problems = [problem for problem in pool.map(wait_ready, spec["hosts"], kinds) if problem]
+        problems = [problem for problem in pool.map(wait_booted, fresh) if problem]
+        problems = problems or [problem for problem in pool.map(wait_serving, spec["hosts"], kinds) if problem]
     if problems:
         raise SystemExit("\n".join(f"lab: {problem}" for problem in problems))
 

@@ -1,7 +1,6 @@
 -- Switches of a lab PACS (files in /run/rota-lab, set by `lab-member`): what a store request gets.
 
 local SWITCHES = "/run/rota-lab/"
-local OUT_OF_RESOURCES = 0xA700 -- PS3.4 table B.2-1: refused, out of resources
 
 local function switch(name)
   local file = io.open(SWITCHES .. name, "r")
@@ -13,13 +12,15 @@ local function switch(name)
   return text
 end
 
-function ReceivedCStoreInstanceFilter(dicom, origin, info)
+function ReceivedInstanceFilter(dicom, origin, info)
   local seconds = tonumber(switch("slow") or "")
   if seconds ~= nil then
     os.execute("sleep " .. seconds)
   end
   if switch("full") ~= nil then
-    return OUT_OF_RESOURCES
+    -- Orthanc answers an error here with A700 (PS3.4 table B.2-1: out of resources). The callback made for
+    -- such answers, ReceivedCStoreInstanceFilter, takes every status for "store it" in 1.12.7, and 0 for no.
+    error("this archive is full")
   end
-  return 0x0000
+  return true
 end

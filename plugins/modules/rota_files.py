@@ -1,0 +1,183 @@
+"""Ansible module: bring many small files to their content in one step."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import tempfile
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = """
+module: rota_files
+short_description: Bring many small files to their content in one step
+description:
+  - Writes all files, or none. Each is written beside its place first; those with C(validate) are judged by their own
+    daemon, under C(--check) too. Only when all were accepted do they replace the old ones, each in one atomic step.
+  - One task instead of one for each file, because a connection to a node costs more than the work.
+options:
+  files:
+    description: The files.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path: {description: Absolute path. Missing folders are made., type: path, required: true}
+      content: {description: Whole text of the file. Unset is allowed with I(state=absent) only., type: str}
+      state: {description: Whether the file shall be there., type: str, choices: [present, absent], default: present}
+      mode: {description: Permissions in octal., type: str, default: "0644"}
+      owner: {description: Owner of the file., type: str, default: root}
+      group: {description: Group of the file., type: str, default: root}
+      validate: {description: Command that judges the new file; C(%s) is its path., type: str}
+author: ["Rota"]
+"""
+
+EXAMPLES = """
+- name: config | Write the files
+  rota_files:
+    files:
+      - {path: /etc/example.conf, content: "{{ lookup('ansible.builtin.template', 'example.conf.j2') }}"}
+"""
+
+RETURN = """
+changed_paths:
+  description: The files that were, or under C(--check) would be, written, removed or given other permissions.
+  type: list
+  returned: always
+"""
+
+
+def read(path: str) -> str | None:
+    """Text of the file at `path`, None when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
+def permissions(path: str) -> tuple[int, int, int]:
+    """Mode, owner and group of `path`."""
+    stat = os.stat(path)
+    return stat.st_mode & 0o7777, stat.st_uid, stat.st_gid
+
+
+class Writer:
+    """Judges all files before the first one is replaced."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.ready: list[tuple[str, str]] = []  # where the new text waits, where it goes
+        self.made: list[str] = []  # folders that did not exist
+
+    def wanted_permissions(self, file: dict[str, Any]) -> tuple[int, int, int]:
+        """What `file` asks for; a missing account is a failure, except under --check, where it may be made later."""
+        try:
+            return int(file["mode"], 8), pwd.getpwnam(file["owner"]).pw_uid, grp.getgrnam(file["group"]).gr_gid
+        except KeyError as error:
+            if self.module.check_mode:
+                return int(file["mode"], 8), 0, 0
+            self.module.fail_json(msg=f"{file['path']}: {error.args[0]}")
+            raise
+
+    def prepare(self, file: dict[str, Any]) -> dict[str, Any] | None:
+        """Compare one file; write the new text beside it and have it judged. The difference, or None."""
+        path, old = file["path"], read(file["path"])
+        if file["state"] == "absent":
+            return None if old is None else {"before_header": path, "after_header": path, "before": old, "after": ""}
+        wanted = self.wanted_permissions(file)
+        if old == file["content"] and permissions(path) == wanted:
+            return None
+        difference = {"before_header": path, "after_header": path, "before": old or "", "after": file["content"]}
+        if old == file["content"]:
+            difference = {"before_header": path, "after_header": path}
+            difference |= dict(
+                zip(("before", "after"), (f"{p[0]:04o} {p[1]}:{p[2]}\n" for p in (permissions(path), wanted)), strict=True)
+            )
+        waiting = self.write_beside(path, file["content"], wanted)
+        if file["validate"]:
+            self.judge(file["validate"], path, waiting)
+        return difference
+
+    def write_beside(self, path: str, text: str, wanted: tuple[int, int, int]) -> str:
+        """Write `text` to a new file where it can be renamed to `path` in one step (elsewhere under --check)."""
+        folder = os.path.dirname(path)
+        if self.module.check_mode:
+            folder = self.module.tmpdir
+        elif not os.path.isdir(folder):
+            os.makedirs(folder, 0o755)
+            self.made.append(folder)
+        handle, waiting = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chown(waiting, *wanted[1:])
+        os.chmod(waiting, wanted[0])
+        self.ready.append((waiting, path))
+        return waiting
+
+    def judge(self, command: str, path: str, waiting: str) -> None:
+        """Run the file's own daemon on it; fail, and leave everything as it was, when that refuses."""
+        code, out, err = self.module.run_command([word.replace("%s", waiting) for word in shlex.split(command)])
+        if code:
+            self.drop()
+            said = "\n".join(text.strip() for text in (err, out) if text.strip()).replace(waiting, path)
+            self.module.fail_json(msg=f"{path} is refused, nothing was replaced:\n{said}", rc=code)
+
+    def drop(self) -> None:
+        """Remove what waits."""
+        for waiting, _ in self.ready:
+            os.unlink(waiting)
+        for folder in self.made:
+            if not os.listdir(folder):
+                os.rmdir(folder)
+        self.ready.clear()
+
+    def replace(self) -> None:
+        """Put what waits in its place."""
+        for waiting, path in self.ready:
+            os.rename(waiting, path)
+        self.ready.clear()
+
+
+def main() -> None:
+    """Run the module."""
+    spec = {
+        "path": {"type": "path", "required": True},
+        "content": {"type": "str", "no_log": False},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "mode": {"type": "str", "default": "0644"},
+        "owner": {"type": "str", "default": "root"},
+        "group": {"type": "str", "default": "root"},
+        "validate": {"type": "str"},
+    }
+    files = {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": spec,
+        "required_if": [("state", "present", ["content"])],
+    }
+    module = AnsibleModule(argument_spec={"files": files}, supports_check_mode=True)
+    writer = Writer(module)
+    differences = {}
+    for file in module.params["files"]:
+        difference = writer.prepare(file)
+        if difference:
+            differences[file["path"]] = difference
+    if module.check_mode:
+        writer.drop()
+    else:
+        writer.replace()
+        for file in module.params["files"]:
+            if file["state"] == "absent" and file["path"] in differences:
+                os.unlink(file["path"])
+    module.exit_json(changed=bool(differences), changed_paths=list(differences), diff=list(differences.values()))
+
+
+if __name__ == "__main__":
+    main()

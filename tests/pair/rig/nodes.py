@@ -1,0 +1,130 @@
+"""The pair: who holds what, what HAProxy says, and what a healthy pair looks like."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import rota.model
+from lib.lab import NODES, Host, holders
+from lib.poll import wait_until
+
+REPOSITORY = Path(__file__).parents[3]
+INVENTORY = REPOSITORY / "inventories" / "lab"
+HAPROXY_SOCKET = "/run/haproxy/admin.sock"
+
+
+def site() -> rota.model.Site:
+    """Return the lab's model, read as an operator's tool reads it."""
+    result = rota.model.load(INVENTORY)
+    assert result.site is not None, "\n".join(map(str, result.problems))
+    return result.site
+
+
+SITE = site()
+
+
+def address_of(service: str) -> str:
+    """The first address of a service."""
+    return SITE.services[service].addresses[0]
+
+
+def address6_of(service: str) -> str:
+    """Its first IPv6 address."""
+    return next(address for address in SITE.services[service].addresses if ":" in address)
+
+
+def groups() -> dict[str, list[str]]:
+    """VRRP group → its addresses."""
+    return {name: SITE.addresses_of(name) for name in SITE.site.vrrp.groups}
+
+
+def active(service: str = "pacs") -> Host:
+    """The one node that holds the service's address; waits for it."""
+    address = address_of(service)
+    found = wait_until(lambda: held_once(address), within=15, what=f"one holder of {address}")
+    return Host(found)
+
+
+def standby(service: str = "pacs") -> Host:
+    """The other node."""
+    holder = active(service).name
+    return Host(next(name for name in NODES if name != holder))
+
+
+def held_once(address: str) -> str:
+    """Return the only holder of `address`; with two holders or none it is an AssertionError."""
+    found = holders(address)
+    assert len(found) == 1, f"{address} is held by {found or 'nobody'}"
+    return found[0]
+
+
+def one_holder_each() -> dict[str, str]:
+    """Return VRRP group → its holder; AssertionError unless every address has exactly one, and a group's are together."""
+    there = {name: Host(name).addresses() for name in NODES}
+    result = {}
+    for group, addresses in groups().items():
+        by_address = {a: [name for name in NODES if a in there[name]] for a in addresses}
+        wrong = {a: names for a, names in by_address.items() if len(names) != 1}
+        assert not wrong, f"not exactly one holder: {wrong}"
+        found = {names[0] for names in by_address.values()}
+        assert len(found) == 1, f"group {group} is torn: {by_address}"
+        result[group] = found.pop()
+    return result
+
+
+def runtime(node: Host, command: str) -> str:
+    """Say one command to HAProxy's runtime interface and return the answer."""
+    return node.check("socat", "-t5", "-", f"UNIX-CONNECT:{HAPROXY_SOCKET}", stdin=f"{command}\n".encode()).strip()
+
+
+def servers(node: Host) -> dict[str, dict[str, str]]:
+    """Return backend/server → its row of `show stat`."""
+    rows = csv.DictReader(io.StringIO(runtime(node, "show stat").removeprefix("# ")))
+    return {f"{row['pxname']}/{row['svname']}": row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
+
+
+def member_rows(node: Host, service: str, member: str) -> list[dict[str, str]]:
+    """Return the rows of `member` in every backend that belongs to `service`."""
+    found = [
+        row
+        for name, row in servers(node).items()
+        if name.split("/")[1] == member and name.split("/")[0] in backends(node, service)
+    ]
+    assert found, f"{node.name} has no server {member} for {service}: {sorted(servers(node))}"
+    return found
+
+
+def backends(node: Host, service: str) -> list[str]:
+    """Return the names of the backends of a service: its own name, or that and a suffix after a dot."""
+    names = {name.split("/")[0] for name in servers(node)}
+    return sorted(name for name in names if name == service or name.startswith(f"{service}."))
+
+
+def status(node: Host, service: str, member: str) -> str:
+    """Return the state of a member in one word and a bit: `UP`, `DOWN`, `DRAIN`, `UP 1/2` …; the worst, with several backends."""
+    return min((row["status"] for row in member_rows(node, service, member)), key=lambda word: word == "UP")
+
+
+def all_members_up(node: Host) -> bool:
+    """Whether every check on `node` says up; AssertionError names those that do not."""
+    bad = {
+        name: f"{row['status']} {row['last_chk']}"
+        for name, row in servers(node).items()
+        if row["status"] not in ("UP", "no check")
+    }
+    assert not bad, f"{node.name}: {bad}"
+    return True
+
+
+def steady() -> bool:
+    """Whether the pair is as it should be with nothing broken; AssertionError says what is not."""
+    for name in NODES:
+        node = Host(name)
+        assert node.is_up(), f"{name} is off"
+        for unit in ("haproxy", "keepalived"):
+            assert node.active(unit), f"{unit} is not active on {name}"
+        all_members_up(node)
+    one_holder_each()
+    return True
