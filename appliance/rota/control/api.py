@@ -7,19 +7,28 @@ cost rotad is bounded: size of a request, connections per user, time to send a r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 from aiohttp import web
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from rota.control.access import PERSON_HEADER, Access, Caller, Right, caller_of, person_of
+from rota.control.asked import (
+    EventsQuery,
+    FailoverBody,
+    IntentBody,
+    ServiceQuery,
+    bad,
+    intent_request,
+    read_body,
+    read_query,
+    utc,
+)
 from rota.control.connection import Limits, began, connections, problem
 from rota.control.controller import Controller, Refused
 from rota.control.openapi import Route, document
@@ -27,54 +36,18 @@ from rota.control.sse import Streams
 from rota.control.state import (
     Alarm,
     Association,
-    Closed,
     Event,
     FailoverRequest,
     Intent,
-    IntentRequest,
     ServiceState,
     Status,
 )
 
 MAX_BODY = 16 * 1024  # bytes; an intent with the longest reason has under 1 KiB
-MAX_EVENTS = 10_000  # in one answer: about 2.5 MB, 50 ms of rotad's time
-BODY_SECONDS = 10.0
 DEFAULT_LIMITS = Limits()
 _CALLER = web.RequestKey("caller", Caller)
 log = logging.getLogger("rota.api")
 Identify = Callable[[web.BaseRequest], Caller]
-M = TypeVar("M", bound=BaseModel)
-
-
-def _rfc3339(value: object) -> object:
-    """Pydantic would read a bare number as seconds since 1970; nobody means that."""
-    if value is not None and not (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value)):
-        raise ValueError("a time is written 2026-11-24T14:00:00Z")
-    return value
-
-
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339)]
-
-
-class EventsQuery(Closed):
-    """Which part of the journal; the newest `limit` of it."""
-
-    since: Moment | None = None
-    until: Moment | None = None
-    service: str | None = Field(None, min_length=1, max_length=64)
-    limit: int = Field(1000, ge=1, le=MAX_EVENTS)
-
-
-class IntentBody(IntentRequest):
-    """What to do with a member, and why; `until` brings it back by itself."""
-
-    until: Moment | None = None
-
-
-class ServiceQuery(Closed):
-    """One service, or all of them."""
-
-    service: str | None = Field(None, min_length=1, max_length=64)
 
 
 ROUTES = [
@@ -93,7 +66,7 @@ ROUTES = [
         right=Right.ACT, errors=(404, 409),
     ),
     Route(
-        "POST", "/v1/failover", "failover", "Hand VRRP groups to the peer", list[str], body=FailoverRequest,
+        "POST", "/v1/failover", "failover", "Hand VRRP groups to the peer", list[str], body=FailoverBody,
         right=Right.ACT, errors=(404, 409),
     ),
     Route("GET", "/v1/openapi.json", "openapi", "This description", dict[str, Any]),
@@ -192,7 +165,7 @@ class Api:
                 group = "rota-operators" if route.right is Right.ACT else "rota-viewers or rota-operators"
                 raise Refused("forbidden", f"{caller.login} is not in group {group}", 403)
             if route.query is None and request.query:
-                raise _bad(f"no parameter is known here: {next(iter(request.query))!r}")
+                raise bad(f"no parameter is known here: {next(iter(request.query))!r}")
             return await handler(request)
 
         return checked
@@ -210,15 +183,15 @@ class Api:
         return _json("service", self._known(request.match_info["service"]))
 
     async def _events(self, request: web.Request) -> web.Response:
-        query = _query(EventsQuery, request.query)
-        found = self._controller.events(_utc(query.since), _utc(query.until), query.service, query.limit)
+        query = read_query(EventsQuery, request.query)
+        found = self._controller.events(utc(query.since), utc(query.until), query.service, query.limit)
         return _json("events", found)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         return await self._streams.serve(request)
 
     async def _associations(self, request: web.Request) -> web.Response:
-        service = _query(ServiceQuery, request.query).service
+        service = read_query(ServiceQuery, request.query).service
         if service is not None:
             self._known(service)
         return _json("associations", await self._controller.associations(service))
@@ -231,19 +204,19 @@ class Api:
         return _json("alarms", self._controller.status().alarms)
 
     async def _intend(self, request: web.Request) -> web.Response:
-        asked = await _body(IntentBody, request)
-        until = _utc(asked.until)
+        asked = await read_body(IntentBody, request)
+        until = utc(asked.until)
         if until is not None and until <= datetime.now(UTC):
             raise Refused("until-past", f"the end, {until:%Y-%m-%dT%H:%M:%SZ}, has passed", 400)
         person = _person(request)
         log.info("%s of %s/%s asked by %s: %s", asked.state, asked.service or "*", asked.member, person, asked.reason)
-        return _json("intend", await self._controller.intend(_request(asked, until), person))
+        return _json("intend", await self._controller.intend(intent_request(asked, until), person))
 
     async def _failover(self, request: web.Request) -> web.Response:
-        asked = await _body(FailoverRequest, request)
+        asked = await read_body(FailoverBody, request)
         person = _person(request)
         log.info("failover of %s asked by %s: %s", asked.group or "all groups", person, asked.reason)
-        return _json("failover", await self._controller.failover(asked, person))
+        return _json("failover", await self._controller.failover(FailoverRequest(**asked.model_dump()), person))
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return _json("openapi", self._document)
@@ -255,64 +228,12 @@ class Api:
         raise Refused("unknown-service", f"there is no service {name!r} on this node"[:200], 404)
 
 
-def _request(asked: IntentBody, until: datetime | None) -> IntentRequest:
-    return IntentRequest(
-        member=asked.member, service=asked.service, state=asked.state, reason=asked.reason, until=until, force=asked.force
-    )
-
-
 def _json(handler: str, value: Any) -> web.Response:
     return web.Response(body=_ADAPTERS[handler].dump_json(value), content_type="application/json")
-
-
-def _bad(title: str, status: int = 400, code: str = "bad-request") -> Refused:
-    return Refused(code, title[:300], status)
 
 
 def _person(request: web.Request) -> str:
     try:
         return person_of(request[_CALLER], request.headers.get(PERSON_HEADER))
     except ValueError as error:
-        raise _bad(str(error)) from None
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise _bad("a time is beyond the calendar") from None
-
-
-def _query(model: type[M], query: Mapping[str, str]) -> M:
-    for name in query:
-        if len(query.getall(name)) > 1:  # type: ignore[attr-defined]  # a multidict
-            raise _bad(f"{name}: given twice")
-    try:
-        return model.model_validate_strings(dict(query))
-    except ValidationError as error:
-        raise _bad(_first(error)) from None
-
-
-async def _body(model: type[M], request: web.Request) -> M:
-    if request.content_type != "application/json":
-        raise _bad("a body has Content-Type: application/json", 415, "media-type")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            raw = await request.read()
-    except TimeoutError:
-        raise _bad(f"the body did not come within {BODY_SECONDS:.0f} s", 408, "too-slow") from None
-    with contextlib.suppress(ValueError):
-        try:
-            return model.model_validate_json(raw, strict=True)
-        except ValidationError as error:
-            raise _bad(_first(error)) from None
-    raise _bad("the body is no JSON")
-
-
-def _first(error: ValidationError) -> str:
-    """What is wrong, in one line, without echoing what was sent."""
-    one = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in one["loc"])
-    return f"{where}: {one['msg']}" if where else str(one["msg"])
+        raise bad(str(error)) from None
