@@ -59,7 +59,7 @@ ROUTES = [
         "GET", "/v1/associations", "associations", "Who is connected now", list[Association],
         query=ServiceQuery, errors=(404,),
     ),
-    Route("GET", "/v1/intents", "intents", "What operators want, where it is not simply `ready`", list[Intent]),
+    Route("GET", "/v1/intents", "intents", "The last word of an operator on each member that has one", list[Intent]),
     Route("GET", "/v1/alarms", "alarms", "What a person should look at", list[Alarm]),
     Route(
         "POST", "/v1/intents", "intend", "Drain, halt or bring back a member", list[Intent], body=IntentBody,
