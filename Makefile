@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup lock lint unit lab lab-down debs clean molecule
+.PHONY: help setup lock lint unit lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,8 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 unit: setup ## unit tests: no network, no container
 	$(BIN)/pytest -q tests/unit
 
+# Molecule notes here that the hosts exist: the note has to go when they go.
+export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.lab/molecule
 LAB_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap
 
 lab: setup ## make the lab: two bare nodes, servers and a client, as containers on this machine
@@ -47,14 +49,40 @@ lab: setup ## make the lab: two bare nodes, servers and a client, as containers 
 
 lab-down: setup ## remove the lab from this machine
 	$(BIN)/ansible-playbook playbooks/lab-down.yml
+	@rm -rf $(MOLECULE_EPHEMERAL_DIRECTORY)
 
 debs: setup ## make the archive of the Debian packages that a node needs
 	@tools/host-packages mmdebstrap
 	$(BIN)/python roles/lab/files/build_debs.py requirements/debs.txt .lab/images dist/debs/rota-debs.tar
+
+wheelhouse: setup ## make the archive of the Python packages that a node needs
+	$(BIN)/python tools/wheelhouse dist/wheelhouse/rota-wheelhouse.tar
+
+# The inventory that the next four work on.
+SITE ?= inventories/lab
+OUT ?= build/render
+
+# The lab's nodes have no package mirror.
+site: wheelhouse $(if $(filter inventories/lab%,$(SITE)),debs) ## roll a site out: make site SITE=inventories/pair
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/site.yml
+
+validate: setup ## have the nodes' daemons judge a site, changing nothing: make validate SITE=inventories/pair
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/validate.yml
+
+render: setup ## write every file of every node into a folder: make render SITE=inventories/pair OUT=build/render
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/render.yml -e rota_render_dir=$(abspath $(OUT))
+
+verify: setup ## ask every service of a site through its address: make verify SITE=inventories/pair
+	$(BIN)/ansible-playbook -i $(SITE) playbooks/verify.yml
+
+demo: lab site ## lab, rollout, a series sent while a member and a node die; leaves the pair running
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m demo
+
+demo-down: lab-down ## remove what `make demo` made, without trace
 
 clean: ## remove everything that was built (`make lab-down` first)
 	rm -rf .lab dist build
 
 molecule: setup ## run one Molecule scenario: make molecule S=haproxy
 	@tools/host-packages $(LAB_PACKAGES)
-	$(BIN)/molecule test -s $(or $(S),$(error S=<scenario> is missing))
+	$(BIN)/molecule test --destroy=never -s $(or $(S),$(error S=<scenario> is missing))

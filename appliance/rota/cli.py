@@ -27,6 +27,7 @@ COMMANDS = {
     "report": ("rota.commands.report:report", "Availability, outages and failovers of a period, for people and programs."),
     "version": ("rota.commands.status:version", "Show the versions of this command and of rotad on both nodes."),
     "check": ("rota.checks.cli:app", "Ask one server one question, as a health check does."),
+    "verify": ("rota.verify:verify", "Ask every service through its address, and print a table."),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
@@ -42,6 +43,30 @@ def rota_host(document: dict[str, Any], node: str) -> dict[str, Any]:
     return host.view(_site(document), node).as_dict()
 
 
+def rota_judge(document: dict[str, Any], inventory: list[str], folder: str) -> dict[str, Any]:
+    """Errors, warnings and (without errors) the normalised model of a site that is about to be rolled out."""
+    from rota import rollout
+
+    return rollout.judge(json.loads(json.dumps(document)), inventory, Path(folder)).as_dict()
+
+
+def rota_holders(document: dict[str, Any], seen: dict[str, str]) -> dict[str, Any]:
+    """Who holds which address, what is wrong with that, and what follows for the order of a rollout."""
+    from rota import rollout
+
+    site = _site(document)
+    held = rollout.holders(site, seen)
+    return {**held.as_dict(), "order": rollout.order(site, held), "misplaced": rollout.misplaced(site, held)}
+
+
+def rota_rows(answers: dict[str, str]) -> dict[str, Any]:
+    """One table out of what `rota verify --json` said on each node: the worst answer counts."""
+    from rota import verify
+
+    rows = verify.worst(answers)
+    return {"table": verify.table(rows).splitlines(), "down": [row.service for row in rows if row.verdict == "down"]}
+
+
 def _site(document: dict[str, Any]) -> Site:
     # as text, because a task asks several times for the same document and parsing a large one takes a while
     return _parsed(json.dumps(document))
@@ -68,4 +93,7 @@ class FilterModule:
             "rota_haproxy": rota_haproxy,
             "rota_keepalived": rota_keepalived,
             "rota_host": rota_host,
+            "rota_judge": rota_judge,
+            "rota_holders": rota_holders,
+            "rota_rows": rota_rows,
         }

@@ -32,6 +32,15 @@ options:
       owner: {description: Owner of the file., type: str, default: root}
       group: {description: Group of the file., type: str, default: root}
       validate: {description: Command that judges the new file; C(%s) is its path., type: str}
+  root:
+    description:
+      - Folder to write them below, for looking at. Nothing is validated then, and owners stay those of the caller.
+      - Unset is the real place.
+    type: path
+  judge_all:
+    description: Whether files that would not change are validated as well.
+    type: bool
+    default: false
 author: ["Rota"]
 """
 
@@ -75,6 +84,8 @@ class Writer:
 
     def wanted_permissions(self, file: dict[str, Any]) -> tuple[int, int, int]:
         """What `file` asks for; a missing account is a failure, except under --check, where it may be made later."""
+        if self.module.params["root"]:
+            return int(file["mode"], 8), os.geteuid(), os.getegid()
         try:
             return int(file["mode"], 8), pwd.getpwnam(file["owner"]).pw_uid, grp.getgrnam(file["group"]).gr_gid
         except KeyError as error:
@@ -89,7 +100,8 @@ class Writer:
         if file["state"] == "absent":
             return None if old is None else {"before_header": path, "after_header": path, "before": old, "after": ""}
         wanted = self.wanted_permissions(file)
-        if old == file["content"] and permissions(path) == wanted:
+        unchanged = old == file["content"] and permissions(path) == wanted
+        if unchanged and not (file["validate"] and self.module.params["judge_all"]):
             return None
         difference = {"before_header": path, "after_header": path, "before": old or "", "after": file["content"]}
         if old == file["content"]:
@@ -98,9 +110,9 @@ class Writer:
                 zip(("before", "after"), (f"{p[0]:04o} {p[1]}:{p[2]}\n" for p in (permissions(path), wanted)), strict=True)
             )
         waiting = self.write_beside(path, file["content"], wanted)
-        if file["validate"]:
+        if file["validate"] and not self.module.params["root"]:
             self.judge(file["validate"], path, waiting)
-        return difference
+        return None if unchanged else difference
 
     def write_beside(self, path: str, text: str, wanted: tuple[int, int, int]) -> str:
         """Write `text` to a new file where it can be renamed to `path` in one step (elsewhere under --check)."""
@@ -162,10 +174,13 @@ def main() -> None:
         "options": spec,
         "required_if": [("state", "present", ["content"])],
     }
-    module = AnsibleModule(argument_spec={"files": files}, supports_check_mode=True)
+    options = {"files": files, "root": {"type": "path"}, "judge_all": {"type": "bool", "default": False}}
+    module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     writer = Writer(module)
     differences = {}
     for file in module.params["files"]:
+        if module.params["root"]:
+            file["path"] = module.params["root"] + file["path"]
         difference = writer.prepare(file)
         if difference:
             differences[file["path"]] = difference

@@ -72,6 +72,13 @@ class Host:
         """Return the text of a file."""
         return self.check("cat", path)
 
+    def read_bytes(self, path: str) -> bytes:
+        """Return the bytes of a file."""
+        done = _podman(["exec", self.container, "cat", path], timeout=120)
+        if done.returncode:
+            raise CommandFailed(f"{self.name}: {path}: {done.stderr.decode().strip()}")
+        return done.stdout
+
     def write(self, path: str, text: str) -> None:
         """Replace a file (not atomically: for tests' own files)."""
         self.check("tee", path, stdin=text.encode())

@@ -51,9 +51,9 @@ def _clock(request: pytest.FixtureRequest) -> None:
     request.node.stash[_BEGAN] = time.time() - 1
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def steady() -> None:
-    """A pair with nothing broken."""
+    """A pair with nothing broken: asked once a file, as every fault is mended before the next test begins."""
     wait_until(nodes.steady, within=30, what="a steady pair", every=0.3)
 
 

@@ -73,7 +73,7 @@ def test_both_ae_titles_are_in_the_log_and_no_patient_is() -> None:
     file = next(file for file in archive.series() if "98892001" in file)
     name = client.CLIENT.check("python3", "-c", f"import pydicom; print(pydicom.dcmread('{file}').PatientName)").strip()
     assert client.dcmtk("storescu", "-aet", "CT_LOG", "-aec", "PACS_LOG", nodes.address_of("pacs"), "104", file).ok
-    lines = client.call("hl7_feed", nodes.address_of("hl7"), "2575", "LOG", "2")
+    lines = client.call("hl7_feed", nodes.address_of("adt"), "2575", "LOG", "2")
     assert lines[-1]["acks"], lines
     line = wait_until(lambda: _logged(began, "CT_LOG"), within=10, what="a log line with the calling AE")
     assert "PACS_LOG" in line

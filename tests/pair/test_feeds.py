@@ -9,7 +9,7 @@ from pair.rig import feeds, nodes
 @pytest.mark.usefixtures("steady")
 @pytest.mark.parametrize("family", ["v4", "v6"])
 def test_a_feed_goes_to_one_receiver_in_order(family: str) -> None:
-    address = nodes.address_of("hl7") if family == "v4" else nodes.address6_of("hl7")
+    address = nodes.address_of("adt") if family == "v4" else nodes.address6_of("adt")
     with feeds.Feed(address) as feed:
         feed.wait_good(15)
     assert all(line["attempt"] == 1 for line in feed.lines), "nothing is broken, so nothing is sent twice"

@@ -183,17 +183,17 @@ def test_with_no_member_left_the_browser_gets_a_page() -> None:
 
 def test_a_feed_moves_once_and_does_not_move_back() -> None:
     """The active receiver dies: the next takes over, order holds, and the first one's return changes nothing."""
-    with feeds.Feed(nodes.address_of("hl7")) as feed:
+    with feeds.Feed(nodes.address_of("adt")) as feed:
         feed.wait_good(10)
         first = feed.receivers()[-1]
         killed = time.time()
         Member(first).check("systemctl", "kill", "--signal=KILL", "rota-lab-hl7.service")
         feed.wait_good(10, since=killed)
         Member(first).mend_all(2575)
-        node = nodes.active("hl7")
-        wait_until(lambda: is_in(node, "hl7", first), within=30, what=f"{first} is back")
+        node = nodes.active("adt")
+        wait_until(lambda: is_in(node, "adt", first), within=30, what=f"{first} is back")
         # a new connection too: the one that is open would not move anyhow
-        with feeds.Feed(nodes.address_of("hl7")) as newcomer:
+        with feeds.Feed(nodes.address_of("adt")) as newcomer:
             newcomer.wait_good(5)
         feed.wait_good(5, since=time.time())
     second = next(name for name in feeds.RECEIVERS if name != first)
@@ -209,7 +209,7 @@ def client_gap(feed: feeds.Feed, since: float) -> float:
 
 
 def test_a_feed_whose_receiver_is_unplugged_moves_too() -> None:
-    with feeds.Feed(nodes.address_of("hl7")) as feed:
+    with feeds.Feed(nodes.address_of("adt")) as feed:
         feed.wait_good(5)
         first = feed.receivers()[-1]
         killed = time.time()

@@ -39,7 +39,7 @@ def test_the_active_node_dies_while_images_and_messages_are_sent() -> None:
     moves nothing."""
     files, old = archive.series(), nodes.active()
     new = other(old)
-    with HolderWatch(ADDRESSES) as watch, feeds.Feed(nodes.address_of("hl7")) as feed, knocking() as knocks:
+    with HolderWatch(ADDRESSES) as watch, feeds.Feed(nodes.address_of("adt")) as feed, knocking() as knocks:
         with client.Running("store_loop", PACS, "104", "PACS", "CT1", "0", *files) as sender:
             sender.wait_good(5)
             feed.wait_good(5)

@@ -58,10 +58,10 @@ def test_drain_and_health_survive_a_reload() -> None:
         nodes.runtime(node, f"set server {backend}/pacs-a state drain")
     hl7 = Host("hl7-b")
     hl7.check("systemctl", "kill", "--signal=KILL", "rota-lab-hl7.service")
-    wait_until(lambda: nodes.status(node, "hl7", "hl7-b").startswith("DOWN"), within=40, what="hl7-b is out")
+    wait_until(lambda: nodes.status(node, "adt", "hl7-b").startswith("DOWN"), within=40, what="hl7-b is out")
     reload(node)
     assert nodes.status(node, "pacs", "pacs-a").startswith("DRAIN")
-    assert nodes.status(node, "hl7", "hl7-b").startswith("DOWN"), "a dead member came back by a reload"
+    assert nodes.status(node, "adt", "hl7-b").startswith("DOWN"), "a dead member came back by a reload"
     files = archive.series()[:6]
     assert all(line["ok"] for line in client.call("store_loop", PACS, "104", "PACS", "CT1", "1", *files))
     archive.assert_all_stored(files, "pacs-b")

@@ -124,6 +124,7 @@ class Scp:
             answer = accept(body, result=self.result, extra=self.extra, maximum=self.maximum)
         talk.send(answer, self.piece, self.gap)
         message: dict[int, bytes] = {}
+        whole = b""
         while True:
             kind, body = talk.pdu()
             if kind == 5:
@@ -134,11 +135,15 @@ class Scp:
             if kind == 7:
                 return
             assert kind == 4, f"PDU type {kind} in place of P-DATA"
+            assert not self.maximum or len(body) <= self.maximum, "a PDU longer than was agreed"
             while body:
                 length, context, header = struct.unpack(">LBB", body[:6])
                 fragment, body = body[6 : 4 + length], body[4 + length :]
                 if header & 1:
-                    message = read_command(fragment)
+                    whole += fragment
+                    if not header & 2:
+                        continue
+                    message, whole = read_command(whole), b""
                 has_data = message[0x0800] != b"\x01\x01"
                 if header & 2 and bool(header & 1) != has_data:
                     self._serve(talk, context, message)

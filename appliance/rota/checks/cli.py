@@ -65,6 +65,9 @@ ServerName = Annotated[
     typer.Option("--server-name", metavar="NAME", help="Name to ask for and, with --ca, to find in the certificate."),
 ]
 
+Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Host header, if not the URL's host.")]
+Expect = Annotated[str | None, typer.Option("--expect", metavar="TEXT", help="Text that the answer must hold.")]
+
 
 class XdsKind(StrEnum):
     """The XDS actor behind an endpoint."""
@@ -143,6 +146,11 @@ def _hl7(
 def _xds(
     url: Url,
     kind: Annotated[XdsKind, typer.Option("--kind", help="What the endpoint is.")] = XdsKind.REGISTRY,
+    host: Host = None,
+    action: Annotated[
+        str | None, typer.Option("--action", metavar="URI", help="SOAP action, if not that of the transaction.")
+    ] = None,
+    expect: Expect = None,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -154,7 +162,7 @@ def _xds(
     from rota.checks import xds
 
     tls = _tls(url.startswith("https:"), ca, cert, key, server_name)
-    _run(xds.check(xds.XdsTarget(url, kind.value, tls), deadline=timeout), as_json)
+    _run(xds.check(xds.XdsTarget(url, kind.value, tls, host, action, expect), deadline=timeout), as_json)
 
 
 @app.command("http")
@@ -163,6 +171,9 @@ def _http(
     status: Annotated[
         str, typer.Option("--status", metavar="LIST", help="Statuses that are up, such as 200-399,401.")
     ] = "200-399",
+    method: Annotated[str, typer.Option("--method", metavar="WORD", help="HTTP method.")] = "GET",
+    host: Host = None,
+    expect: Expect = None,
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -170,11 +181,11 @@ def _http(
     timeout: Timeout = 3.0,
     as_json: Json = False,
 ) -> None:
-    """GET a page and judge the status; redirects are not followed."""
+    """Get a page and judge the status; redirects are not followed."""
     from rota.checks import http
 
     tls = _tls(url.startswith("https:"), ca, cert, key, server_name)
-    _run(http.check(http.HttpTarget(url, status, tls), deadline=timeout), as_json)
+    _run(http.check(http.HttpTarget(url, status, tls, method, host, expect), deadline=timeout), as_json)
 
 
 @app.command("tcp")
@@ -206,6 +217,28 @@ def _tls_command(
     _run(tls.check(target, deadline=timeout), as_json)
 
 
+@app.command("member")
+def _member(
+    service: Annotated[str, typer.Argument(help="Name of the service.")],
+    member: Annotated[str, typer.Argument(help="Name of the member.")],
+    site: Annotated[
+        Path, typer.Option("--site", metavar="PATH", help="The model: site.json, or an inventory directory.")
+    ] = Path("/etc/rota/site.json"),
+    files: Annotated[Path, typer.Option("--files", metavar="DIR", help="The certificates of members on this node.")] = Path(
+        "/etc/haproxy/certs"
+    ),
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="S", help="Seconds for all steps. Default: as the model says.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a member of a service what the model says that its check asks."""
+    from rota.checks import member as members
+
+    found, seconds = members.find(site, service, member, files)
+    _run(members.check(found, deadline=seconds if timeout is None else timeout), as_json)
+
+
 def _tls(use: bool, ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None) -> Any:
     """Return the TLS settings, or None without TLS; ValueError for TLS options on a plain connection."""
     if not use:
@@ -218,16 +251,21 @@ def _tls(use: bool, ca: Path | None, cert: Path | None, key: Path | None, server
 
 
 def _run(check: Coroutine[Any, Any, Verdict], as_json: bool) -> None:
-    # Nothing but the verdict may reach the terminal or a journal: pydicom warns about what a peer sent by quoting it.
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
-    signal.signal(signal.SIGTERM, _terminated)
+    quieten()
     try:
         verdict = asyncio.run(check)
     except KeyboardInterrupt:
         print("rota: interrupted", file=sys.stderr)
         raise typer.Exit(1) from None
     _finish(verdict, as_json)
+
+
+def quieten() -> None:
+    """Let nothing but the verdict reach the terminal or a journal, and end with status 1 on SIGTERM."""
+    # pydicom warns about what a peer sent by quoting it.
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, _terminated)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:

@@ -215,8 +215,8 @@ def store_request(message_id: int, syntax: str) -> DIMSEMessage:
 
 def encode_message(message: DIMSEMessage, context: int, maximum_pdu: int) -> bytes:
     """Encode a DIMSE message as P-DATA-TF PDUs that the peer's longest PDU allows."""
-    # Some peers announce nonsense such as 1; a fragment needs its header and one byte.
-    limit = 0 if maximum_pdu == 0 else max(maximum_pdu, 128)
+    # A fragment needs its header and one byte, whatever nonsense a peer announces.
+    limit = 0 if maximum_pdu == 0 else max(maximum_pdu, 16)
     data = bytearray()
     for primitive in message.encode_msg(context, limit):
         pdu = P_DATA_TF()

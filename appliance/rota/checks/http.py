@@ -27,16 +27,22 @@ _LONGEST = 1 << 20
 
 @dataclass(frozen=True)
 class HttpTarget:
-    """A URL and the statuses that count as up, for example `200-399` or `200,401`."""
+    """A URL, the statuses that count as up (`200-399`, `200,401`), a text to look for, the Host header if not the URL's."""
 
     url: str
     status: str = "200-399"
     tls: Tls | None = None
+    method: str = "GET"
+    host: str | None = None
+    expect: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse URLs and statuses that cannot work."""
+        """Refuse what cannot work."""
         url_address(self.url)
         statuses(self.status)
+        check_header("--host", self.host)
+        if not re.fullmatch("[A-Z]{1,16}", self.method):
+            raise ValueError(f"--method: {self.method!r} is not an HTTP method such as GET")
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,12 @@ def url_address(url: str) -> Address:
     return Address.parse(str(Address(host, number)))
 
 
+def check_header(option: str, value: str | None) -> None:
+    """Raise ValueError for a header value that would break the request."""
+    if value is not None and (not value.isascii() or not value.isprintable() or not value.strip()):
+        raise ValueError(f"{option}: {value!r} cannot be sent")
+
+
 def statuses(text: str) -> list[range]:
     """Read `200-399,401`; ValueError if it is no list of HTTP statuses."""
     found = []
@@ -79,7 +91,7 @@ def statuses(text: str) -> list[range]:
 
 
 async def check(target: HttpTarget, *, deadline: float = 3.0) -> Verdict:
-    """GET the URL, follow no redirect, and judge the status. `deadline` is in seconds, over all steps.
+    """Get the URL, follow no redirect, and judge the status. `deadline` is in seconds, over all steps.
 
     Extras: `status`. Nothing of the page is shown.
     """
@@ -88,13 +100,21 @@ async def check(target: HttpTarget, *, deadline: float = 3.0) -> Verdict:
     allowed = statuses(target.status)
 
     async def question(probe: Probe) -> str:
-        answer = await exchange(probe, "GET", target.url, tls=target.tls)
+        headers = {"Host": target.host} if target.host else {}
+        answer = await exchange(probe, target.method, target.url, tls=target.tls, headers=headers)
         probe.extras["status"] = answer.status
         if not any(answer.status in span for span in allowed):
             raise Failure(Reason.BAD_STATUS, f"HTTP status {answer.status}, expected {target.status}")
+        check_expected(answer, target.expect)
         return f"HTTP status {answer.status}"
 
     return await run(question, deadline)
+
+
+def check_expected(answer: Answer, expect: str | None) -> None:
+    """Raise a `Failure` if the text `expect` is not in the answer."""
+    if expect is not None and expect.encode() not in answer.body:
+        raise Failure(Reason.BAD_CONTENT, f"HTTP status {answer.status}, but the expected text is not there")
 
 
 async def exchange(
@@ -157,7 +177,7 @@ async def exchange(
                 probe.doing = "waiting for the answer"
             raise
         except aiohttp.ClientError as exc:
-            raise _failure(exc, str(address)) from exc
+            raise _failure(exc, address, secure=url.startswith("https:")) from exc
         except ValueError as exc:
             raise Failure(Reason.NOT_HTTP, f"{address}: {type(exc).__name__}") from exc
 
@@ -204,22 +224,21 @@ def _fixed(found: list[AddressInfo]) -> AbstractResolver:
     return Fixed()
 
 
-def _failure(exc: Exception, where: str) -> Failure:
+def _failure(exc: Exception, address: Address, *, secure: bool) -> Failure:
     """Say what an aiohttp error means."""
     import aiohttp
 
     cause: BaseException | None = exc
     while cause is not None:
-        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return Failure(Reason.TLS, "the server ended the connection during the TLS handshake")
-        if isinstance(cause, ssl.SSLError):
+        # aiohttp's own errors inherit from SSLError, but lack its fields.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return tls_failure(cause)
         cause = cause.__cause__ or cause.__context__
     if isinstance(exc, aiohttp.ClientConnectorError):
-        system = exc.os_error
-        if isinstance(system, ConnectionResetError | BrokenPipeError):
+        failure = connect_failure(exc.os_error, str(address))
+        if secure and failure.reason is Reason.CLOSED:
             return Failure(Reason.TLS, "the server ended the connection during the TLS handshake")
-        return connect_failure(system, where)
+        return failure
     if isinstance(exc, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError):
         return Failure(Reason.CLOSED, "the server ended the connection in place of an answer")
     if isinstance(exc, aiohttp.ClientResponseError):

@@ -119,6 +119,8 @@ def connect_failure(exc: OSError, where: str) -> Failure:
         return Failure(Reason.REFUSED, f"{where}: connection refused")
     if exc.errno == errno.ETIMEDOUT:
         return Failure(Reason.TIMEOUT, f"{where}: no answer to the connection request")
+    if isinstance(exc, ConnectionResetError | BrokenPipeError):
+        return Failure(Reason.CLOSED, f"{where}: the server reset the connection at once")
     text = os.strerror(exc.errno).lower() if exc.errno else (exc.strerror or type(exc).__name__)
     return Failure(Reason.UNREACHABLE, f"{where}: {text}")
 

@@ -86,6 +86,8 @@ def tls_failure(exc: ssl.SSLError) -> Failure:
         if exc.verify_code == _HAS_EXPIRED:
             return Failure(Reason.EXPIRED, "the server's certificate has expired")
         return Failure(Reason.TLS, f"the server's certificate is not accepted: {exc.verify_message.rstrip('.')}")
+    if isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Failure(Reason.TLS, "the server ended the connection during the TLS handshake")
     word = (exc.reason or "protocol error").replace("_", " ").lower()
     if word in ("wrong version number", "record layer failure", "packet length too long", "http request"):
         word += " (is this a plain port?)"

@@ -15,8 +15,8 @@ class Reason(StrEnum):
 
     meaning: str
 
-    def __new__(cls, word: str, meaning: str) -> Reason:
-        """Make a member that is a plain string and carries its meaning."""
+    def __new__(cls, word: str, meaning: str = "") -> Reason:
+        """Make a member that is a plain string and carries its meaning; `Reason(word)` finds one."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.meaning = meaning
@@ -57,6 +57,7 @@ class Reason(StrEnum):
 
     # HTTP and SOAP.
     NOT_HTTP = "not-http", "Something answers on the port, but not with HTTP."
+    BAD_CONTENT = "bad-content", "The web server answers, but the text that --expect names is not in the answer."
     NOT_SOAP = "not-soap", "The web server answers, but not with the SOAP message of the transaction."
     FAULT = "fault", "The SOAP service answered with a fault."
 

@@ -1,13 +1,14 @@
 """A byte stream to a peer, plain or TLS, that counts what came and maps every failure to a reason.
 
-TLS runs over memory buffers here (ssl.MemoryBIO) instead of asyncio's own transport: only so is it known whether the
-peer said anything at all before a handshake stalled, and closing never waits for the peer.
+asyncio's own transports are not used: they throw away what was received before an error, know nothing of bytes within a
+TLS handshake, and wait for the peer when they close. TLS runs over memory buffers (ssl.MemoryBIO) instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
@@ -24,9 +25,9 @@ _CHUNK = 65536
 class Wire:
     """One connection. Use `opened` to make it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, probe: Probe) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, sock: socket.socket, probe: Probe) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
         self._probe = probe
         self._unread = b""
         self._tls: ssl.SSLObject | None = None
@@ -81,20 +82,11 @@ class Wire:
 
     def farewell(self, data: bytes) -> None:
         """Send `data` if it can go at once; never wait, never fail."""
-        with contextlib.suppress(OSError, ssl.SSLError):
+        with contextlib.suppress(OSError):  # ssl.SSLError is one
             if self._tls is not None:
                 self._tls.write(data)
                 data = self._outgoing.read()
-            self._writer.write(data)
-
-    async def close(self) -> None:
-        """Close at once: what the peer still has to say is of no interest, and must not cost time."""
-        transport = self._writer.transport
-        if transport.get_write_buffer_size():
-            transport.abort()
-        else:
-            transport.close()
-        await asyncio.sleep(0)  # lets the loop run the transport's own clean-up
+            self._sock.send(data)
 
     async def _pump(self, step: Callable[[], T]) -> T:
         """Run a TLS step again and again, moving bytes between the buffers and the socket."""
@@ -124,15 +116,14 @@ class Wire:
             await self._send(self._outgoing.read())
 
     async def _send(self, data: bytes) -> None:
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except OSError as exc:
-            raise self._closed() from exc
+        # A server that refuses may say why and close before it has read everything. Its last words are still there to be
+        # read, so a failure to send is none yet: the next read tells.
+        with contextlib.suppress(OSError):
+            await self._loop.sock_sendall(self._sock, data)
 
     async def _receive(self) -> bytes:
         try:
-            data = await self._reader.read(_CHUNK)
+            data = await self._loop.sock_recv(self._sock, _CHUNK)
         except OSError as exc:
             raise self._closed() from exc
         self._probe.received += len(data)
@@ -148,12 +139,9 @@ class Wire:
 @contextlib.asynccontextmanager
 async def opened(address: Address, probe: Probe, tls: Tls | None = None) -> AsyncIterator[Wire]:
     """Connect, shake hands if `tls` is given, and close at the end whatever happened."""
-    sock = await connect(address, probe)
-    reader, writer = await asyncio.open_connection(sock=sock)
-    wire = Wire(reader, writer, probe)
-    try:
+    # The connection is closed at once in the end: what the peer still has to say must not cost time.
+    with await connect(address, probe) as sock:
+        wire = Wire(sock, probe)
         if tls is not None:
             await wire.start_tls(tls, address.host)
         yield wire
-    finally:
-        await wire.close()

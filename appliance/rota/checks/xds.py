@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree  # noqa: S405 - a DTD, the way of every entity attack, is refused first
 
-from rota.checks.http import exchange, url_address
+from rota.checks.http import Answer, check_expected, check_header, exchange, url_address
 from rota.checks.probe import Probe, run
 from rota.checks.trust import Tls
 from rota.checks.verdict import Failure, Reason, Verdict
@@ -58,15 +58,25 @@ _RESPONSES: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class XdsTarget:
-    """The endpoint of an XDS actor."""
+    """The endpoint of an XDS actor.
+
+    `action` replaces the SOAP action of the transaction; with `expect` a text in the answer decides, not its ebXML status.
+    """
 
     url: str
     kind: Kind = "registry"
     tls: Tls | None = None
+    host: str | None = None
+    action: str | None = None
+    expect: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse URLs that cannot work."""
+        """Refuse what cannot work."""
         url_address(self.url)
+        check_header("--host", self.host)
+        check_header("--action", self.action)
+        if self.action and set('<>&"\\') & set(self.action):
+            raise ValueError(f"--action: {self.action!r} is not a URI")
 
 
 def request(target: XdsTarget, message_id: str) -> bytes:
@@ -75,7 +85,8 @@ def request(target: XdsTarget, message_id: str) -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<s:Envelope xmlns:s="{_SOAP}" xmlns:a="{_WSA}"><s:Header>'
-        f'<a:Action s:mustUnderstand="1">{_ACTIONS[target.kind]}</a:Action><a:MessageID>{message_id}</a:MessageID>'
+        f'<a:Action s:mustUnderstand="1">{target.action or _ACTIONS[target.kind]}</a:Action>'
+        f"<a:MessageID>{message_id}</a:MessageID>"
         f"<a:ReplyTo><a:Address>{_WSA}/anonymous</a:Address></a:ReplyTo>"
         f'<a:To s:mustUnderstand="1">{to}</a:To>'
         f"</s:Header><s:Body>{_BODIES[target.kind]}</s:Body></s:Envelope>"
@@ -92,46 +103,46 @@ async def check(target: XdsTarget, *, deadline: float = 3.0) -> Verdict:
     message_id = f"urn:uuid:{uuid.uuid4()}"
 
     async def question(probe: Probe) -> str:
-        answer = await exchange(
-            probe,
-            "POST",
-            target.url,
-            tls=target.tls,
-            body=request(target, message_id),
-            headers={"Content-Type": f'application/soap+xml; charset=UTF-8; action="{_ACTIONS[target.kind]}"'},
-        )
+        action = target.action or _ACTIONS[target.kind]
+        headers = {"Content-Type": f'application/soap+xml; charset=UTF-8; action="{action}"'}
+        if target.host:
+            headers["Host"] = target.host
+        body = request(target, message_id)
+        answer = await exchange(probe, "POST", target.url, tls=target.tls, body=body, headers=headers)
         probe.extras["status"] = answer.status
-        return judge(target.kind, message_id, answer.status, answer.body, probe)
+        return _judge(target, message_id, answer, probe)
 
     return await run(question, deadline)
 
 
-def judge(kind: Kind, message_id: str, status: int, body: bytes, probe: Probe) -> str:
+def _judge(target: XdsTarget, message_id: str, answer: Answer, probe: Probe) -> str:
     """Say what the answer means: the detail of a success, or a `Failure`."""
     # A SOAP fault comes with status 400 or 500, so the envelope is looked for first.
-    envelope = _envelope(body)
+    envelope = _envelope(answer.body)
     if envelope is None:
-        if status != 200:
-            raise Failure(Reason.BAD_STATUS, f"HTTP status {status} and no SOAP message")
+        if answer.status != 200:
+            raise Failure(Reason.BAD_STATUS, f"HTTP status {answer.status} and no SOAP message")
         raise Failure(Reason.NOT_SOAP, "the answer holds no SOAP 1.2 envelope")
     if envelope.find(f"./{{{_SOAP}}}Body/{{{_SOAP}}}Fault") is not None:
-        raise Failure(Reason.FAULT, f"SOAP fault (HTTP status {status})")
-    if status != 200:
-        raise Failure(Reason.BAD_STATUS, f"HTTP status {status}")
+        raise Failure(Reason.FAULT, f"SOAP fault (HTTP status {answer.status})")
+    if answer.status != 200:
+        raise Failure(Reason.BAD_STATUS, f"HTTP status {answer.status}")
     relates = envelope.find(f"./{{{_SOAP}}}Header/{{{_WSA}}}RelatesTo")
     if relates is not None and (relates.text or "").strip() != message_id:
         raise Failure(Reason.WRONG_ACK, "the answer relates to another message than ours")
-    soap_body = envelope.find(f"./{{{_SOAP}}}Body")
-    for element in soap_body.iter() if soap_body is not None else ():
+    if target.expect is not None:
+        check_expected(answer, target.expect)
+        return "SOAP answer with the expected text"
+    for element in envelope.iterfind(f"./{{{_SOAP}}}Body//"):
         name = element.tag.rpartition("}")[2]
         result = element.get("status")
-        if name in _RESPONSES[kind] and result is not None:
+        if name in _RESPONSES[target.kind] and result is not None:
             word = result.rpartition(":")[2]
             probe.extras["response"] = word if word.isalnum() and word.isascii() else "unknown"
             if word in ("Success", "PartialSuccess"):
                 return f"{name}: {word}"
             # A repository says Failure for a document that it does not hold: it answered the question.
-            if word == "Failure" and kind != "registry":
+            if word == "Failure" and target.kind != "registry":
                 return f"{name}: no such document"
             raise Failure(Reason.BAD_STATUS, f"{name} with status {probe.extras['response']}")
     raise Failure(Reason.NOT_SOAP, "the SOAP message is not the answer of this transaction")
@@ -141,7 +152,7 @@ def _envelope(body: bytes) -> ElementTree.Element | None:
     """Return the SOAP 1.2 envelope, out of a multipart answer (MTOM) too."""
     found = re.search(rb"<(?:([\w.-]+):)?Envelope[\s>]", body)
     # A SOAP message must not hold a DTD (SOAP 1.2 part 1, section 5).
-    if not found or b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+    if not found or b"<!DOCTYPE" in body:
         return None
     closing = b"</" + (found[1] + b":" if found[1] else b"") + b"Envelope"
     end = body.find(b">", body.rfind(closing))

@@ -33,6 +33,7 @@ class KeepalivedView:
     groups: list[str] = field(default_factory=list)
     addresses: dict[str, list[str]] = field(default_factory=dict)
     needs_ipvs: bool = False
+    l4_services: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
         """Plain types, as a template wants them."""
@@ -54,7 +55,8 @@ def view(site: Site, node: str) -> KeepalivedView:
         *servers,
     ]
     addresses = {name: site.addresses_of(name) for name in groups}
-    return KeepalivedView(node, sections, list(groups), addresses, needs_ipvs=bool(servers))
+    l4_services = [name for name, service in site.services_of(node).items() if service.mode.is_l4]
+    return KeepalivedView(node, sections, list(groups), addresses, bool(servers), l4_services)
 
 
 def _globals(site: Site, node: str, *, checks: bool) -> Section:

@@ -28,6 +28,8 @@ PACKAGES = {
 ENABLED = ["rota-lab-hl7.service", "rota-lab-xds.service", "rota-lab-dicom-tls.service",
            "rota-lab-https.service"]  # fmt: skip
 DISABLED = ["nginx.service"]
+RECIPE = 1  # raise it when `build` makes something else of the same ingredients
+SYSTEMCTL = 'chroot "$1" systemctl --quiet'  # the image's own: the builder may have none
 
 
 def digest(kind: str, lock: Path) -> str:
@@ -35,7 +37,8 @@ def digest(kind: str, lock: Path) -> str:
     sums = hashlib.sha256()
     kinds = ["node"] if kind == "node" else ["node", "peer"]
     paths = [path for name in kinds for path in sorted((HERE / name).rglob("*")) if path.is_file()]
-    paths += [HERE / "build_image.py", HERE / "lab_debian.py", *([lock] if kind == "peer" else [])]
+    paths += [lock] if kind == "peer" else []
+    sums.update(f"{RECIPE} {[PACKAGES[name] for name in kinds]} {ENABLED} {DISABLED}".encode())
     for path in paths:
         sums.update(str(path.name).encode() + b"\0" + path.read_bytes())
     return sums.hexdigest()[:12]
@@ -62,7 +65,6 @@ def build(kind: str, target: Path, base: Path | None, lock: Path) -> None:
         else:
             python_packages(lock, work / "python")
             (work / "lab.pth").write_text("/opt/lab/python\n/usr/local/lib/rota-lab\n")
-            units = 'systemctl --root="$1" --quiet'
             command += [
                 "--variant=custom",
                 f"--setup-hook=tar -C \"$1\" -xf '{base}'",
@@ -70,11 +72,11 @@ def build(kind: str, target: Path, base: Path | None, lock: Path) -> None:
                 f"--customize-hook=sync-in {work}/python /opt/lab/python",
                 f"--customize-hook=upload {work}/lab.pth /usr/lib/python3/dist-packages/lab.pth",
                 '--customize-hook=chroot "$1" python3 -m compileall -q /opt/lab/python',
-                f"--customize-hook={units} disable {' '.join(DISABLED)}",
+                f"--customize-hook={SYSTEMCTL} disable {' '.join(DISABLED)}",
             ]
         command += [f"--customize-hook=cp -RT --preserve=mode '{HERE / kind}' \"$1\""]
         if base is not None:
-            command += [f"--customize-hook={units} enable {' '.join(ENABLED)}"]
+            command += [f"--customize-hook={SYSTEMCTL} enable {' '.join(ENABLED)}"]
         # A bare host knows no mirror of ours, and no image carries the builder's name or settings.
         strip = ["etc/hostname", "etc/resolv.conf", "etc/apt/sources.list", "etc/apt/sources.list.d/*",
                  "etc/apt/apt.conf.d/99mmdebstrap", "etc/apt/trusted.gpg.d/*", "var/log/apt/*", "var/log/*.log"]  # fmt: skip

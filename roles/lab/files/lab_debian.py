@@ -85,6 +85,8 @@ def sources(etc: Path = Path("/etc/apt"), *, suite: str = SUITE, codename: str |
 def fetch_options() -> list[str]:
     """Return the host's `Acquire` settings (proxy, validity, retries) as `Key "value"` lines."""
     dump = subprocess.run(["apt-config", "dump", "Acquire"], check=True, capture_output=True, text=True)
-    skip = ("Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::CompressionTypes", "Acquire::cdrom")
+    skip = tuple(
+        f"Acquire::{name}" for name in ("IndexTargets", "Changelogs", "Snapshots", "CompressionTypes", "Languages", "cdrom")
+    )
     lines = [line.rstrip(";") for line in dump.stdout.splitlines() if not line.startswith(skip)]
     return [line for line in lines if not line.endswith(' ""')]

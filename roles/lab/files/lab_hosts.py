@@ -3,8 +3,8 @@
 Usage: lab_hosts.py up FOLDER < SPEC    lab_hosts.py down FOLDER
 
 FOLDER is the lab's working folder. SPEC is JSON: `network`, `images` (node, peer), `hosts` (name → kind,
-address, address6, ae_title), `names` (more names for /etc/hosts → addresses), `orthanc` (settings of every
-PACS). Only what differs from SPEC is made anew. Prints one line per thing that was changed.
+address, address6, ae_title), `wanted` (the hosts to make), `names` (more names for /etc/hosts → addresses),
+`orthanc` (settings of every PACS). Only what differs from SPEC is made anew. Prints one line per change.
 """
 
 from __future__ import annotations
@@ -74,6 +74,11 @@ def lay_out(folder: Path, spec: Spec, name: str) -> str:
     return sums.hexdigest()[:16]
 
 
+def mac(address: str) -> str:
+    """Return the hardware address of a host: a machine keeps its own over a reboot, and its neighbours count on that."""
+    return "02:00:" + ":".join(f"{int(octet):02x}" for octet in address.split("."))
+
+
 def run_arguments(folder: Path, spec: Spec, name: str) -> list[str]:
     """Return the arguments of `podman run` for the host `name`."""
     host = spec["hosts"][name]
@@ -81,6 +86,7 @@ def run_arguments(folder: Path, spec: Spec, name: str) -> list[str]:
     words = [f"--name={PREFIX}{name}", f"--hostname={name}", "--label=rota-lab=host",
              f"--network={spec['network']['name']}",
              f"--ip={host['address']}", f"--ip6={host['address6']}", "--no-hosts", "--dns=none",
+             f"--mac-address={mac(host['address'])}",
              f"--cap-add={CAPABILITIES}", "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined",
              "--ulimit=nofile=20000:20000", "--ulimit=nproc=20000:20000", "--cgroupns=private",
              "--env=container=podman", f"--volume={folder / 'hosts' / name}:/lab:ro"]  # fmt: skip
@@ -135,12 +141,9 @@ def up(folder: Path, spec: Spec, say: Callable[[str], None]) -> None:
         say(f"certificate {made} made")
     lab_network.create(folder, spec["network"], say)
     there = existing()
-    for container in there:
-        if container.removeprefix(PREFIX) not in spec["hosts"]:
-            podman("rm", "--force", "--time=0", container)
-            say(f"{container} removed")
+    wanted = [name for name in spec["hosts"] if name in spec["wanted"]]
     fresh = []
-    for name in spec["hosts"]:
+    for name in wanted:
         container = PREFIX + name
         fingerprint = lay_out(folder, spec, name)
         state, known = there.get(container, ("", ""))
@@ -157,10 +160,10 @@ def up(folder: Path, spec: Spec, say: Callable[[str], None]) -> None:
             "--runtime=runc", "run", "--detach", f"--label=rota-lab-spec={fingerprint}", *run_arguments(folder, spec, name)
         )
         say(f"{name} created")
-    kinds = [host["kind"] for host in spec["hosts"].values()]
+    kinds = [spec["hosts"][name]["kind"] for name in wanted]
     with ThreadPoolExecutor(max_workers=4) as pool:
         problems = [problem for problem in pool.map(wait_booted, fresh) if problem]
-        problems = problems or [problem for problem in pool.map(wait_serving, spec["hosts"], kinds) if problem]
+        problems = problems or [problem for problem in pool.map(wait_serving, wanted, kinds) if problem]
     if problems:
         raise SystemExit("\n".join(f"lab: {problem}" for problem in problems))
 

@@ -7,6 +7,7 @@ must not leave by the default route.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -77,6 +78,10 @@ def remove(folder: Path, say: Callable[[str], None]) -> None:
     if podman("ps", "--quiet").strip():
         say("other containers run: forwarding and podman's packet filter rules stay")
         return
+    for group in Path("/sys/fs/cgroup").glob("**/libpod_parent"):
+        for inner in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+            with contextlib.suppress(OSError):  # somebody is still in it
+                inner.rmdir()
     before = json.loads((folder / "state" / "host.json").read_text())
     for table in TABLES:
         if list(table) in _tables() and list(table) not in before["tables"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from lib.lab import NODES, Host, Member
 from lib.poll import wait_until
 from pair.rig import nodes
@@ -16,31 +18,34 @@ MEMBERS = {
 }
 
 
+_MEND_NODE = """for unit in haproxy keepalived; do
+  systemctl kill --signal=CONT $unit.service 2>/dev/null
+  systemctl reset-failed $unit.service 2>/dev/null
+  systemctl start $unit.service || exit 1
+done"""
+
+
 def mend(*, within: float = 60) -> None:
     """Start what is off, undo every fault, make every member ready, and wait until the pair is steady."""
-    for name in NODES:
-        _mend_node(Host(name))
-    for name, ports in MEMBERS.items():
-        member = Member(name)
-        if not member.is_up():
-            member.start()
-        member.mend_all(*ports)
-    for name in NODES:
-        _make_ready(Host(name))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for done in [pool.submit(_mend_node, Host(name)) for name in NODES]:
+            done.result()
+        for done in [pool.submit(_mend_member, Member(name), ports) for name, ports in MEMBERS.items()]:
+            done.result()
+    for seen in nodes.snapshots():
+        for name, row in seen.servers.items():
+            if row["status"].startswith(("DRAIN", "MAINT")):
+                nodes.runtime(Host(seen.name), f"set server {name} state ready")
     wait_until(nodes.steady, within=within, what="a steady pair", every=0.3)
+
+
+def _mend_member(member: Member, ports: tuple[int, ...]) -> None:
+    if not member.is_up():
+        member.start()
+    member.mend_all(*ports)
 
 
 def _mend_node(node: Host) -> None:
     if not node.is_up():
         node.start()
-    for unit in ("haproxy", "keepalived"):
-        node.run("systemctl", "kill", "--signal=CONT", f"{unit}.service")
-        node.run("systemctl", "reset-failed", f"{unit}.service")
-        node.systemctl("start", f"{unit}.service")
-
-
-def _make_ready(node: Host) -> None:
-    """Undo drains and halts."""
-    for name, row in nodes.servers(node).items():
-        if row["status"].startswith(("DRAIN", "MAINT")):
-            nodes.runtime(node, f"set server {name} state ready")
+    node.check("sh", "-c", _MEND_NODE)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import rota.model
@@ -13,6 +16,10 @@ from lib.poll import wait_until
 REPOSITORY = Path(__file__).parents[3]
 INVENTORY = REPOSITORY / "inventories" / "lab"
 HAPROXY_SOCKET = "/run/haproxy/admin.sock"
+_LOOK = f"""systemctl is-active haproxy keepalived; echo ---; ip -json address show; echo ---
+echo show stat | socat -t5 - UNIX-CONNECT:{HAPROXY_SOCKET}"""
+# States of a server in `show stat` that are nobody's fault.
+WELL = ("UP", "no check")
 
 
 def site() -> rota.model.Site:
@@ -60,12 +67,38 @@ def held_once(address: str) -> str:
     return found[0]
 
 
-def one_holder_each() -> dict[str, str]:
+@dataclass(frozen=True)
+class Snapshot:
+    """What one node says of itself, in one go: asking piece by piece would cost a second each time."""
+
+    name: str
+    units: tuple[str, ...]
+    addresses: frozenset[str]
+    servers: dict[str, dict[str, str]]
+
+
+def snapshot(name: str) -> Snapshot:
+    """Look at one node; AssertionError if it is off or its HAProxy says nothing."""
+    result = Host(name).run("sh", "-c", _LOOK)
+    parts = result.out.split("\n---\n")
+    assert len(parts) == 3, f"{name} does not answer: {result.err or result.out}"
+    links = json.loads(parts[1])
+    addresses = frozenset(info["local"] for link in links for info in link["addr_info"])
+    return Snapshot(name, tuple(parts[0].split()), addresses, parsed(parts[2]))
+
+
+def snapshots() -> list[Snapshot]:
+    """Look at both nodes at the same time."""
+    with ThreadPoolExecutor(max_workers=len(NODES)) as pool:
+        return list(pool.map(snapshot, NODES))
+
+
+def one_holder_each(seen: list[Snapshot] | None = None) -> dict[str, str]:
     """Return VRRP group → its holder; AssertionError unless every address has exactly one, and a group's are together."""
-    there = {name: Host(name).addresses() for name in NODES}
+    seen = seen or snapshots()
     result = {}
     for group, addresses in groups().items():
-        by_address = {a: [name for name in NODES if a in there[name]] for a in addresses}
+        by_address = {a: [node.name for node in seen if a in node.addresses] for a in addresses}
         wrong = {a: names for a, names in by_address.items() if len(names) != 1}
         assert not wrong, f"not exactly one holder: {wrong}"
         found = {names[0] for names in by_address.values()}
@@ -79,10 +112,15 @@ def runtime(node: Host, command: str) -> str:
     return node.check("socat", "-t5", "-", f"UNIX-CONNECT:{HAPROXY_SOCKET}", stdin=f"{command}\n".encode()).strip()
 
 
-def servers(node: Host) -> dict[str, dict[str, str]]:
-    """Return backend/server → its row of `show stat`."""
-    rows = csv.DictReader(io.StringIO(runtime(node, "show stat").removeprefix("# ")))
+def parsed(stat: str) -> dict[str, dict[str, str]]:
+    """Return backend/server → its row, given what `show stat` says."""
+    rows = csv.DictReader(io.StringIO(stat.strip().removeprefix("# ")))
     return {f"{row['pxname']}/{row['svname']}": row for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")}
+
+
+def servers(node: Host) -> dict[str, dict[str, str]]:
+    """Return backend/server → its row of `show stat` on `node`."""
+    return parsed(runtime(node, "show stat"))
 
 
 def member_rows(node: Host, service: str, member: str) -> list[dict[str, str]]:
@@ -107,24 +145,12 @@ def status(node: Host, service: str, member: str) -> str:
     return min((row["status"] for row in member_rows(node, service, member)), key=lambda word: word == "UP")
 
 
-def all_members_up(node: Host) -> bool:
-    """Whether every check on `node` says up; AssertionError names those that do not."""
-    bad = {
-        name: f"{row['status']} {row['last_chk']}"
-        for name, row in servers(node).items()
-        if row["status"] not in ("UP", "no check")
-    }
-    assert not bad, f"{node.name}: {bad}"
-    return True
-
-
 def steady() -> bool:
     """Whether the pair is as it should be with nothing broken; AssertionError says what is not."""
-    for name in NODES:
-        node = Host(name)
-        assert node.is_up(), f"{name} is off"
-        for unit in ("haproxy", "keepalived"):
-            assert node.active(unit), f"{unit} is not active on {name}"
-        all_members_up(node)
-    one_holder_each()
+    seen = snapshots()
+    for node in seen:
+        assert node.units == ("active", "active"), f"haproxy and keepalived of {node.name}: {node.units}"
+        bad = {name: f"{row['status']} {row['last_chk']}" for name, row in node.servers.items() if row["status"] not in WELL}
+        assert not bad, f"{node.name}: {bad}"
+    one_holder_each(seen)
     return True

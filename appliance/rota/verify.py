@@ -1,0 +1,195 @@
+"""`rota verify`: asks every service through its own address, as a client would, and says what came of it.
+
+A member's check says that a server is well; this says that the way to it is: address, HAProxy or IPVS, and a member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rota.checks import dicom, http, member, probe, tcp, tls, xds
+from rota.checks.net import Address, connect
+from rota.checks.trust import Tls
+from rota.checks.verdict import Failure, Reason, Verdict
+
+if TYPE_CHECKING:
+    from rota.model import Service, Site
+
+# A balancer takes a connection before it knows whether it has a member for it, and closes it at once when not.
+_LINGER = 0.3
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of asking one service at one address and port."""
+
+    service: str
+    address: str
+    port: int
+    check: str
+    verdict: str
+    reason: str
+    detail: str
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """One address and port of a service, and how to ask there; `target` None: it cannot be asked from a node."""
+
+    service: str
+    address: str
+    port: int
+    check: str
+    deadline: float
+    target: member.Target | None
+    why_not: str = ""
+
+
+def questions(site: Site) -> list[Question]:
+    """Every address and port of every service, in model order."""
+    return [
+        _question(site, name, service, address, port)
+        for name, service in site.services.items()
+        for address in service.addresses
+        for port in service.ports
+    ]
+
+
+def _question(site: Site, name: str, service: Service, address: str, port: int) -> Question:
+    deadline = max(service.check.timeout / 1000, 5.0)
+    kind = service.check.kind.value
+    question = Question(name, address, port, kind, deadline, None)
+    nodes = [a for node in site.site.nodes.values() for a in node.addresses]
+    if service.allow.sources and not _allowed(nodes, service.allow.sources):
+        return replace(question, why_not="allow.sources has no node of the site")
+    if service.tls.client_ca:
+        return replace(question, why_not="clients must show a certificate")
+    return replace(question, target=_target(site, service, Address(address, port)))
+
+
+def _allowed(addresses: list[str], networks: list[str]) -> bool:
+    from ipaddress import ip_address, ip_network
+
+    return any(ip_address(a) in ip_network(n) for a in addresses for n in networks if (":" in a) == (":" in n))
+
+
+def _target(site: Site, service: Service, address: Address) -> member.Target:
+    """The member's question, put to the service: its address, TLS as clients speak it, AE titles that may pass."""
+    first = next(iter(service.members))
+    found = member.target(service, first, site.site.ae_title, None)
+    # The certificate is for the names that clients use, which the model does not know: it is not verified here.
+    secure = Tls() if service.tls.mode != "none" else None
+    match found:
+        case dicom.DicomTarget():
+            called = next(iter([*service.routes, *service.allow.called_ae]), found.called)
+            calling = next(iter(service.allow.calling_ae), found.calling)
+            return replace(found, address=address, called=called, calling=calling, tls=secure)
+        case http.HttpTarget() | xds.XdsTarget():
+            url = f"{'https' if secure else 'http'}://{address}{service.check.path or '/'}"
+            return replace(found, url=url, tls=secure)
+        case tls.TlsTarget():
+            return replace(found, address=address, tls=Tls()) if secure else tcp.TcpTarget(address)
+        case tcp.TcpTarget():
+            return replace(found, address=address)
+    return replace(found, address=address, tls=secure)
+
+
+async def stays_open(target: tcp.TcpTarget, *, deadline: float) -> Verdict:
+    """Connect, and see that nobody closes it at once: a balancer without a member would. `deadline` is in seconds."""
+
+    async def question(asked: probe.Probe) -> str:
+        sock = await connect(target.address, asked)
+        loop = asyncio.get_running_loop()
+        try:
+            data = await asyncio.wait_for(loop.sock_recv(sock, 1), _LINGER)
+        except ConnectionResetError:
+            data = b""
+        except TimeoutError:
+            return f"{target.address} takes connections and keeps them"
+        finally:
+            sock.close()
+        if not data:
+            raise Failure(Reason.CLOSED, f"{target.address} closed at once: no member is left")
+        return f"{target.address} speaks first"
+
+    return await probe.run(question, deadline)
+
+
+async def ask(question: Question, turn: asyncio.Semaphore) -> Row:
+    """Ask one question when it is its turn."""
+    place = (question.service, question.address, question.port, question.check)
+    if question.target is None:
+        return Row(*place, "not asked", "", question.why_not, 0.0)
+    async with turn:
+        if isinstance(question.target, tcp.TcpTarget):
+            verdict = await stays_open(question.target, deadline=question.deadline)
+        else:
+            verdict = await member.check(question.target, deadline=question.deadline)
+    word = "up" if verdict.reason is Reason.OK else "down"
+    return Row(*place, word, verdict.reason.value, verdict.detail, round(verdict.elapsed_ms, 1))
+
+
+async def ask_all(asked: list[Question]) -> list[Row]:
+    """Ask all of them at once, a limited number at a time; rows in the order of the questions."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+    return await asyncio.gather(*(ask(question, turn) for question in asked))
+
+
+def worst(answers: dict[str, str]) -> list[Row]:
+    """One row for each address and port out of several nodes' JSON: down before not asked before up, then the slowest."""
+    badness = {"up": 0, "not asked": 1, "down": 2}
+    kept: dict[tuple[str, str, int], Row] = {}
+    for node, text in answers.items():
+        for fields in json.loads(text):
+            row = Row(**fields)
+            if row.verdict == "down":
+                row = replace(row, detail=f"{row.detail} (from {node})")
+            key = (row.service, row.address, row.port)
+            before = kept.get(key)
+            if before is None or (badness[row.verdict], row.elapsed_ms) > (badness[before.verdict], before.elapsed_ms):
+                kept[key] = row
+    return list(kept.values())
+
+
+def table(rows: list[Row]) -> str:
+    """Rows as text, in columns."""
+    head = ("service", "address", "port", "check", "verdict", "reason", "ms")
+    cells = [head]
+    for row in rows:
+        elapsed = "" if row.verdict == "not asked" else f"{row.elapsed_ms:.0f}"
+        reason = row.reason if row.verdict == "up" else f"{row.reason} {row.detail}".strip()
+        cells.append((row.service, row.address, str(row.port), row.check, row.verdict, reason, elapsed))
+    widths = [min(max(len(line[column]) for line in cells), 60) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def verify(
+    site: Annotated[
+        Path, typer.Option("--site", metavar="PATH", help="The model: site.json, or an inventory directory.")
+    ] = Path("/etc/rota/site.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Ask every service through its address, and print a table. Exit 0 when none is down, else 1."""
+    from rota.checks.cli import quieten
+    from rota.model import load
+
+    result = load(site)
+    if result.site is None:
+        errors = [str(p) for p in result.problems if not p.warning] or [f"{site}: the part `site` is missing"]
+        print("\n".join(errors), file=sys.stderr)
+        raise typer.Exit(1)
+    quieten()
+    rows = asyncio.run(ask_all(questions(result.site)))
+    print(json.dumps([asdict(row) for row in rows]) if as_json else table(rows))
+    raise typer.Exit(any(row.verdict == "down" for row in rows))

@@ -1,0 +1,1 @@
+"""Measurements of Rota, side by side with what it is compared to."""
