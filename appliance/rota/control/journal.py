@@ -288,11 +288,10 @@ class Journal:
             while self._size() > self._bytes:
                 tenth = "SELECT id FROM events ORDER BY id LIMIT (SELECT 1 + count(*) / 10 FROM events)"
                 count = self._db.execute(f"DELETE FROM events WHERE id IN ({tenth})").rowcount  # noqa: S608
-                self._db.execute("PRAGMA incremental_vacuum").fetchall()
                 removed += count
                 if not count:
                     break
-            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would free a single page
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             self._failed(error)
