@@ -54,7 +54,7 @@ def parse_sessions(text: str) -> list[Session]:
     """Read `show sess all`; sessions of the socket itself and those without a backend are left out."""
     heads = list(_HEAD.finditer(text))
     found = []
-    for head, following in zip(heads, [*heads[1:], None], strict=True):
+    for head, following in zip(heads, [*heads[1:], None], strict=False):
         if head[1].startswith("unix"):
             continue
         block = text[head.end() : following.start() if following else None]
