@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from html import escape
 
 from rota.report.model import Report, percent
@@ -19,7 +20,8 @@ p.period{margin:0;color:#46505e}p.summary{font-size:1.05rem;margin:1rem 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:#46505e;padding:.1rem 0 .4rem}
 th,td{text-align:left;padding:.32rem .7rem .32rem 0;border-bottom:1px solid #d7dce3;vertical-align:top}
-thead th{border-bottom:1.5px solid #8a94a3;font-size:.86rem;color:#46505e}td.n,th.n{text-align:right}
+thead th{border-bottom:1.5px solid #8a94a3;font-size:.86rem;color:#46505e}
+td.n,th.n{text-align:right;white-space:nowrap;padding-right:1.5rem}
 td.bad{color:#b3261e;font-weight:600}td.unsure{color:#7a5200;font-weight:600}
 svg text{font:12px system-ui,"DejaVu Sans",sans-serif;fill:#1d2530}svg text.tick{fill:#46505e;font-size:11px}
 ul.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.3rem;padding:0;margin:.4rem 0 0;font-size:.9rem}
@@ -76,7 +78,7 @@ def _services(report: Report) -> str:
 
 def _outages(report: Report) -> str:
     rows: list[list[Cell]] = [
-        [o.service, moment(o.begin), (duration(o.seconds) + (" and on" if o.open else ""), "n"),
+        [o.service, _at(o.begin), (duration(o.seconds) + (" and on" if o.open else ""), "n"),
          ("planned", "") if o.planned else ("outage", "bad"), o.cause]
         for o in report.outages
     ]  # fmt: skip
@@ -89,20 +91,23 @@ def _failovers(report: Report) -> str:
     for one in report.failovers:
         who = f"planned by {one.person}" if one.planned else ("unplanned", "bad")
         cut = f"{len(one.cut)}" if one.cut else "none known"
-        rows.append([moment(one.at), one.group, f"{one.before} → {one.after}", who, one.reason, cut])
+        rows.append([_at(one.at), one.group, f"{one.before} → {one.after}", who, one.reason, cut])
     heads = ["At", "Group", "Nodes", "Kind", "Reason", "Senders cut"]
     text = _table("Failovers", "The addresses went to another node.", heads, rows, none="There was none.")
     if report.incidents:
         rows = [
-            [moment(i.begin), moment(i.end) if i.end else "goes on", i.group, (i.state, "bad")] for i in report.incidents
+            [_at(i.begin), duration((i.end - i.begin).total_seconds()) if i.end else "goes on", i.group, (i.state, "bad")]
+            for i in report.incidents
         ]
-        text += _table("The pair", "Both nodes held the addresses, or neither did.", ["From", "To", "Group", "What"], rows)
+        text += _table(
+            "The pair", "Both nodes held the addresses, or neither did.", ["From", "Length", "Group", "What"], rows
+        )
     return text
 
 
 def _cuts(report: Report) -> str:
     cuts = sorted([*(cut for f in report.failovers for cut in f.cut), *report.cut], key=lambda cut: cut.at)
-    rows: list[list[Cell]] = [[moment(c.at), c.service, c.member, c.sender, c.note] for c in cuts]
+    rows: list[list[Cell]] = [[_at(c.at), c.service, c.member, c.sender, c.note] for c in cuts]
     note = "These associations were cut: let the senders send again; ask HL7 senders about the last message."
     heads = ["At", "Service", "Member", "Sender", "Note"]
     return _table("Senders that were cut", note, heads, rows, none="None is known.")
@@ -110,7 +115,7 @@ def _cuts(report: Report) -> str:
 
 def _work(report: Report) -> str:
     rows: list[list[Cell]] = [
-        [w.service, w.member, w.state, moment(w.begin), moment(w.end) if w.end else "goes on", w.person, w.reason]
+        [w.service, w.member, w.state, _at(w.begin), _at(w.end) if w.end else "goes on", w.person, w.reason]
         for w in report.work
     ]
     heads = ["Service", "Member", "What", "From", "To", "Person", "Reason"]
@@ -119,7 +124,7 @@ def _work(report: Report) -> str:
 
 def _flaps(report: Report) -> str:
     rows: list[list[Cell]] = [
-        [f.service, f.member, (str(f.times), "n"), (str(f.worst), "n"), moment(f.worst_at), f.reason] for f in report.flaps
+        [f.service, f.member, (str(f.times), "n"), (str(f.worst), "n"), _at(f.worst_at), f.reason] for f in report.flaps
     ]
     note = "Members whose check went down three times or more within ten minutes: overload, or a check that asks too much."
     heads = ["Service", "Member", "Went down", "In ten minutes", "At", "Reason then"]
@@ -157,6 +162,11 @@ def _cells(row: list[Cell]) -> Iterable[str]:
             yield f'<th scope="row"{attribute}>{escape(value)}</th>'
         else:
             yield f"<td{attribute}>{escape(value)}</td>"
+
+
+def _at(value: datetime) -> str:
+    """A time that no line break tears."""
+    return moment(value).replace(" ", "\u00a0")
 
 
 def _none(words: str) -> str:

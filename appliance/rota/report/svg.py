@@ -48,8 +48,10 @@ def timeline(report: Report) -> str:
         top = 28 + ROW * number
         parts.append(f'<text x="{LABEL - 8}" y="{top + 14}" text-anchor="end">{escape(_short(service.name))}</text>')
         for left, right, state in slices(service.spans, report.begin, report.end):
-            y, tall = (top, 20) if state is State.DOWN else (top + 3, 14)
             x, wide = LABEL + left * BAR / SLICES, (right - left) * BAR / SLICES
+            y, tall = top + 3, 14
+            if state is State.DOWN:  # taller, and never too thin to be seen on paper
+                x, wide, y, tall = (x - 1, wide + 1.5, top, 20) if wide < 2 else (x, wide, top, 20)
             box = f'x="{x:.1f}" y="{y}" width="{wide:.1f}" height="{tall}" fill="{_FILL[state]}"'
             parts.append(f"<rect {box}><title>{escape(service.name)}: {WORDS[state]}</title></rect>")
     return "".join([*parts, "</svg>"])
