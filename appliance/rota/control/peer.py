@@ -81,10 +81,11 @@ class PeerServer:
         self._exchange, self._errand, self._failover, self._associations = exchange, errand, failover, associations
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def start(self, config: PeerConfig) -> None:
         """Listen; raises OSError when that is not possible."""
-        context = server_context(config)
+        self._context = context = server_context(config)
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY)
         app.router.add_post("/peer/v1/exchange", self._on_exchange)
         app.router.add_post("/peer/v1/intents", self._on_errand)
@@ -97,6 +98,11 @@ class PeerServer:
             self._runner.server, config.listen, config.port, ssl=context, backlog=32, reuse_address=True,
             ssl_handshake_timeout=3.0, ssl_shutdown_timeout=1.0,
         )  # fmt: skip
+
+    def renew(self, config: PeerConfig) -> None:
+        """Show the certificate that is on the disk now to whoever comes next; raises OSError when it is unusable."""
+        if self._context is not None:
+            self._context.load_cert_chain(config.certificate, config.key)
 
     async def close(self) -> None:
         """Stop listening and end what is open."""

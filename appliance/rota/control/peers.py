@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rota.control.exchange import MAX_EVENTS, Answer, Errand, Exchange, FailoverErrand, Hello, PeerView
@@ -36,6 +36,8 @@ class Peers:
         self._context: ssl.SSLContext | None = None
         self._server: PeerServer | None = None
         self._started = False
+        self._listener: asyncio.Task[None] | None = None
+        self._ends: datetime | None = None  # of our own certificate
 
     # --- life
 
@@ -49,7 +51,7 @@ class Peers:
         """End every connection."""
         self._started = False
         tasks = [*(task for loops in self._loops.values() for task in loops)]
-        tasks += [self._listener] if hasattr(self, "_listener") else []
+        tasks += [self._listener] if self._listener else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -70,6 +72,7 @@ class Peers:
                         )  # fmt: skip
                         await server.start(core.config.peer)
                         self._server = server
+                    self._server.renew(core.config.peer)
                     self._certificate()
                     core.board.clear("peer-listener")
                 except (OSError, ValueError) as error:
@@ -82,7 +85,8 @@ class Peers:
 
     def _certificate(self) -> None:
         core = self._core
-        left = certificate_ends(core.config.peer) - core.clock.now()
+        self._ends = certificate_ends(core.config.peer)
+        left = self._ends - core.clock.now()
         severity = "critical" if left < timedelta(days=3) else "warning"
         text = f"the certificate of {core.node} for its peers has {max(left.days, 0)} days left"
         core.board.hold("peer-certificate", left < WARN_CERTIFICATE, severity, text)  # type: ignore[arg-type]
@@ -161,13 +165,15 @@ class Peers:
 
     def _failed(self, view: PeerView, problem: str) -> None:
         core = self._core
+        if self._ends is not None and self._ends <= core.clock.now():
+            # TLS 1.3 tells the one who shows it nothing but the end of the connection
+            problem = f"{view.node}: our own certificate has expired ({problem})"
         if view.failed(problem):
             core.record("peer", member=view.node, before="reachable", after="unreachable", reason=problem[:200])
-        if "certificate" in problem:
-            # renewed files count without a restart
-            self._context = None
-            if client := self._clients.pop(view.node, None):
-                core.spawn(client.close())
+        # begin anew the next time, with the files as they are then: a renewed certificate needs no restart
+        self._context = None
+        if client := self._clients.pop(view.node, None):
+            core.spawn(client.close())
         if not view.reachable:
             seen = "; its node answers" if view.heartbeat else "; nor does its node"
             core.board.hold(
