@@ -102,3 +102,30 @@ core.register_action("rota-admit", { "tcp-req" }, function(txn, patience)
     waited = waited + 50
   end
 end, 1)
+
+-- An agent (rotad) that said "down" and then fell silent must not keep a member out: HAProxy by itself would wait for its
+-- next word for ever. So what it said last is forgotten after PATIENCE seconds of silence, even while no rotad runs.
+local PACE, PATIENCE = 5, 15
+local UNHEARD = { L4CON = true, L4TOUT = true, L6TOUT = true, L7TOUT = true, SOCKERR = true, L7RSP = true }
+core.register_task(function()
+  local silent = {}
+  while true do
+    core.sleep(PACE)
+    for name, backend in pairs(core.backends) do
+      for title, server in pairs(backend.servers) do
+        local key, stats = name .. "/" .. title, server:get_stats()
+        local heard = not UNHEARD[(stats.agent_status or ""):gsub("^%* ", "")]
+        if heard or tonumber(stats.agent_health) ~= 0 then
+          silent[key] = nil
+        else
+          silent[key] = (silent[key] or 0) + PACE
+          if silent[key] >= PATIENCE then
+            silent[key] = nil
+            core.Warning("member " .. key .. ": the agent is silent, so what it said last no longer counts")
+            server:agent_force_up()
+          end
+        end
+      end
+    end
+  end
+end)
