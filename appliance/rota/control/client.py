@@ -78,18 +78,19 @@ class Rotad:
         """The journal, oldest first: the newest `limit`, or without a limit all of it, page by page from its end."""
         wanted = limit if limit is not None else 10**9
         adapter = TypeAdapter(list[Event])
-        found: dict[int, Event] = {}
-        while len(found) < wanted:
-            size = min(PAGE, wanted - len(found) + (1 if found else 0))
+        pages: list[list[Event]] = []
+        seen: set[int] = set()
+        while len(seen) < wanted:
+            size = min(PAGE, wanted - len(seen) + (1 if seen else 0))
             page = self._get(adapter, "/v1/events", since=_text(since), until=_text(until), service=service, limit=size)
-            new = [event for event in page if event.id not in found]
-            found.update((event.id, event) for event in new)
+            new = [event for event in page if event.id not in seen]
+            pages.append(new)
+            seen.update(event.id for event in new)
             if len(page) < size or not new:
                 break
             # Pages meet at an instant that both hold; a page of events all at one instant cannot be passed, and ends it.
             until = page[0].at
-        ordered = sorted(found.values(), key=lambda event: (event.at, event.id))
-        return ordered[-wanted:]
+        return [event for page in reversed(pages) for event in page][-wanted:]
 
     def intend(self, body: dict[str, Any]) -> list[Intent]:
         """Ask for a drain, a halt or the end of either."""

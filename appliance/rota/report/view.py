@@ -155,7 +155,8 @@ class ServiceView:
         self._intents = {}
         for member in service.members:
             events = history.intents.get((service.name, member.name), [])
-            self._intents[member.name] = _series(events, member.intent.state.value if member.intent else "ready")
+            if events or member.intent:
+                self._intents[member.name] = _series(events, member.intent.state.value if member.intent else "ready")
             self._events += events
         self._holders = self._holder_series()
         pair = history.pairs.get(service.group, [])
@@ -241,7 +242,7 @@ class ServiceView:
         holder, watchers = self._holders.at(moment), self._history.watchers.at(moment)
         node = holder if holder in watchers else watchers[0]
         verdicts = {m: self._verdicts[node, m].at(moment) for m in self._members}
-        return verdicts, {m for m in self._members if self._intents[m].at(moment) in ("drain", "halt")}
+        return verdicts, {m for m, intent in self._intents.items() if intent.at(moment) in ("drain", "halt")}
 
     def _why_away(self, member: str, moment: datetime) -> str:
         last = _last(self._history.intents.get((self._service.name, member), []), moment)
