@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from rota.control.state import Event, Status
 from rota.report.model import Cut, Failover, Flap, Incident, Outage, Report, ServiceReport, Span, State, Work
-from rota.report.view import History, ServiceView
+from rota.report.view import UNKNOWN, History, ServiceView
 
 FLAP_WINDOW = timedelta(minutes=10)
 FLAP_TIMES = 3  # down so often within the window
@@ -102,7 +102,11 @@ def _failovers(history: History, events: list[Event], cuts: list[Cut]) -> list[F
         if event.after != "active" or before == event.node:
             continue
         holder[group] = event.node
-        word = next((w for w in words if w.member == group and w.person and abs(w.at - event.at) <= NEAR), None)
+        # The word names the node that took over: a try that failed explains nothing.
+        near = [w for w in words if w.member == group and w.person and abs(w.at - event.at) <= NEAR]
+        word = next((w for w in near if w.after == event.node), None)
+        if before == UNKNOWN and word is None:
+            continue  # rotad came to know who holds; nothing need have moved
         about = word or event
         found.append(
             Failover(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
 from typing import Generic, TypeVar
@@ -34,6 +34,11 @@ class Series(Generic[T]):
         """`value` from `at` on; times do not go back."""
         self._times.append(at)
         self._values.append(value)
+
+    @property
+    def last(self) -> datetime:
+        """When it changed last; the beginning of time when never."""
+        return self._times[-1] if self._times else datetime.min.replace(tzinfo=UTC)
 
     def at(self, moment: datetime) -> T:
         """The value that holds at `moment`."""
@@ -61,6 +66,7 @@ class History:
         self.haproxy: dict[str, list[Event]] = defaultdict(list)
         self.nodes = {status.node, *(peer.node for peer in status.peers)}
         self.gaps: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+        self.starts: dict[str, list[datetime]] = defaultdict(list)
         stopped: dict[str, datetime] = {}
         for event in events:
             self.nodes.add(event.node)
@@ -84,6 +90,7 @@ class History:
         if event.after == "stopped":
             stopped[event.node] = event.at
         elif event.after == "started":
+            self.starts[event.node].append(event.at)
             alive = stopped.pop(event.node, None) or _time(event.before)
             # Without a word on when it was last alive, the watch had no gap that anybody knows of.
             if alive and alive < event.at:
@@ -98,10 +105,12 @@ class History:
         first: dict[str, str | None] = {}
         for event in events:
             first.setdefault(event.node, event.before)
-        active = [node for node, before in first.items() if before == "active"]
+        for node, before in first.items():
+            if before == "active":
+                return node
         # A node that held them and died wrote nothing: in a pair it was the one that is not heard of.
         quiet = sorted(self.nodes - first.keys())
-        return active[0] if active else quiet[0] if len(quiet) == 1 else UNKNOWN
+        return quiet[0] if len(quiet) == 1 and set(first.values()) == {"standby"} else UNKNOWN
 
     @cached_property
     def watchers(self) -> Series[tuple[str, ...]]:
@@ -124,11 +133,25 @@ def _time(text: str | None) -> datetime | None:
     return moment if moment.tzinfo else None
 
 
-def _series(events: list[Event], today: str) -> Series[str]:
-    found: Series[str] = Series((events[0].before or today) if events else today)
+def _series(events: list[Event], today: str, starts: Sequence[datetime] = ()) -> Series[str]:
+    """The value that `events` changed. What changed while rotad was away shows at its next start, without an event."""
+    value = (events[0].before or today) if events else today
+    found: Series[str] = Series(value)
     for event in events:
-        found.add(event.at, event.after or "unknown")
+        if event.before and event.before != value:
+            _amend(found, starts, event.at, event.before)
+        value = event.after or "unknown"
+        found.add(event.at, value)
+    if events and today != value:
+        _amend(found, starts, None, today)
     return found
+
+
+def _amend(series: Series[str], starts: Sequence[datetime], before: datetime | None, value: str) -> None:
+    """`value` was seen first at a start of rotad after the series' last change."""
+    since = [at for at in starts if at > series.last and (before is None or at < before)]
+    if since:
+        series.add(since[0], value)
 
 
 class ServiceView:
@@ -149,8 +172,10 @@ class ServiceView:
             own = history.verdicts.get((status.node, service.name, member.name), [])
             for node in history.nodes:
                 # A node that wrote nothing of a member is taken to have seen what this node saw.
-                events = history.verdicts.get((node, service.name, member.name)) or own
-                self._verdicts[node, member.name] = _series(events, member.verdict.value)
+                events = history.verdicts.get((node, service.name, member.name), [])
+                source, events = (node, events) if events else (status.node, own)
+                today = member.verdict.value if source == status.node else events[-1].after or "unknown"
+                self._verdicts[node, member.name] = _series(events, today, history.starts.get(source, ()))
             self._events += self._told[member.name]
         self._intents = {}
         for member in service.members:
@@ -227,7 +252,7 @@ class ServiceView:
         if holder == NOBODY or self._pair.at(moment) == "no-active":
             return f"no node held the addresses of group {self._service.group}"
         if self._haproxy_down(holder, moment):
-            return f"HAProxy on {holder} did not run"
+            return f"HAProxy on {holder} gave no answer"
         verdicts, away = self._members_at(moment)
         return "; ".join(
             f"{m} {self._why_away(m, moment) if m in away else verdict + self._why_down(m, moment)}"

@@ -109,6 +109,18 @@ class TestHolder:
         (failover,) = report.failovers
         assert (failover.before, failover.after, failover.planned) == ("lb1", "lb2", False)
 
+    def test_a_rotad_that_comes_to_know_is_no_failover(self) -> None:
+        report = made([role(at(4), "lb1", "unknown", "active")])
+        assert report.failovers == []
+        assert report.services[0].down_s == 0
+
+    def test_a_failover_that_failed_explains_none(self) -> None:
+        tried = event(
+            at(4), "failover", member="main", before="lb1", after="lb1", person="anna", reason="failed: lb2 did not take it"
+        )
+        (failover,) = made([tried, role(at(4, 0, 30), "lb2", "standby", "active")], status(holder="lb2")).failovers
+        assert not failover.planned
+
     def test_a_holder_that_does_not_know_is_unknown(self) -> None:
         events = [role(at(4), "lb1", "active", "unknown"), role(at(4, 1), "lb1", "unknown", "active")]
         one = only(events)
@@ -120,7 +132,7 @@ class TestHolder:
             event(at(4, 0, 9), "haproxy", before="down", after="up"),
         ]
         (outage,) = made(events).outages
-        assert (outage.seconds, outage.cause) == (9, "HAProxy on lb1 did not run")
+        assert (outage.seconds, outage.cause) == (9, "HAProxy on lb1 gave no answer")
         l4 = service("pacs", [member("pacs-a")], mode="l4-dr")
         assert only(events, status([l4])).down_s == 0, "layer 4 goes on without it"
 
@@ -156,6 +168,24 @@ class TestUnknown:
         last = at(4).isoformat()
         events = [event(at(4, 0.5), "rotad", node, before=last, after="started") for node in ("lb1", "lb2")]
         assert only(events).unknown_s == 1800
+
+    def test_what_changed_while_nobody_watched_is_not_taken_for_well(self) -> None:
+        """The first sight of a member is no event: both were found down when rotad came back, and then recovered."""
+        events = [event(at(4), "rotad", after="stopped"), event(at(4, 1), "rotad", after="started")]
+        events += [verdict(at(4, 3), m, "down", "up") for m in ("pacs-a", "pacs-b")]
+        events = [*down(at(2), "pacs-a", 1), *down(at(2, 1), "pacs-b", 1), *events]
+        one = only(events)
+        assert one.down_s == 2 * 3600
+
+    def test_what_changed_while_nobody_watched_and_stayed_so(self) -> None:
+        lost = status([service("pacs", [member("pacs-a", Verdict.DOWN)])])
+        events = [
+            *down(at(2), "pacs-a", 1),
+            event(at(4), "rotad", after="stopped"),
+            event(at(4, 1), "rotad", after="started"),
+        ]
+        one = only(events, lost)
+        assert one.down_s == 1 + 26 * 86_400 - 3600
 
     def test_checks_without_an_answer(self) -> None:
         events = [verdict(at(4), m, "up", "unknown") for m in ("pacs-a", "pacs-b")]
