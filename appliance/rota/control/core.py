@@ -74,7 +74,7 @@ class Core:
         self.board = Board(self.clock, self._alarm)
         self.intents = IntentStore(config.state_directory / "intents.json", self.node, self.clock)
         self.runtime = Runtime(config.haproxy_socket)
-        self.statefile = StateFile(config.haproxy_state)
+        self.statefile = StateFile(config.haproxy_state, config.state_directory / "server-state")
         self.bridge = Bridge(config.track_directory, self.clock, self._brake)
         self.verdicts, self.pair = Verdicts(), PairWatch(self.clock)
         self.deep: dict[Key, tuple[Verdict, str]] = {}

@@ -41,10 +41,11 @@ def with_intents(text: str, wanted: Mapping[Key, IntentState], *, forget_health:
 
 
 class StateFile:
-    """The file at `path`."""
+    """The file at `path`, which may lie in /run, and a `copy` that outlives a reboot."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, copy: Path) -> None:
         self._path = path
+        self._copy = copy
         self.problem: str | None = None
 
     def keep(self, text: str, wanted: Mapping[Key, IntentState], *, durable: bool) -> None:
@@ -56,21 +57,27 @@ class StateFile:
 
     def rewrite(self, wanted: Mapping[Key, IntentState], *, forget_health: bool) -> None:
         """While HAProxy is not there: put `wanted` into the file that it will read next."""
-        try:
-            old = self._path.read_text(encoding="utf-8")
-            new = with_intents(old, wanted, forget_health=forget_health)
-        except FileNotFoundError:
+        for source in (self._path, self._copy):
+            try:
+                old = source.read_text(encoding="utf-8")
+                if old.strip() in ("", "1"):
+                    continue  # begun, and nothing in it yet
+                new = with_intents(old, wanted, forget_health=forget_health)
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError, RuntimeFailed) as error:
+                self.problem = f"HAProxy's state file cannot be used: {error}"
+                continue
+            if new != old or source is not self._path:
+                self._write(new, durable=True)
             return
-        except (OSError, UnicodeDecodeError, RuntimeFailed) as error:
-            self.problem = f"HAProxy's state file cannot be used: {error}"
-            return
-        if new != old:
-            self._write(new, durable=True)
 
     def _write(self, text: str, durable: bool) -> None:
         try:
             # HAProxy reads it as root, before it gives root up
             atomic.write(self._path, text, durable=durable)
+            if durable:
+                atomic.write(self._copy, text)
         except OSError as error:
             self.problem = f"HAProxy's state file cannot be written: {error.strerror}"
             return

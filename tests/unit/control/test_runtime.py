@@ -195,11 +195,27 @@ def test_the_state_file_has_the_intents_of_both_families() -> None:
     assert (fresh["pacs", "a"].op, fresh["pacs", "a"].admin) == (2, 8)
 
 
+WANTED = {("pacs", "a"): IntentState.DRAIN}
+
+
 def test_a_state_file_that_is_garbage_is_left_and_said(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text("garbage")
-    file = StateFile(path)
-    file.rewrite({("pacs", "a"): IntentState.DRAIN}, forget_health=False)
+    file = StateFile(path, tmp_path / "copy")
+    file.rewrite(WANTED, forget_health=False)
     assert path.read_text() == "garbage"
     assert file.problem is not None
     assert file.problem.startswith("HAProxy's state file cannot be used")
+
+
+@pytest.mark.parametrize("left", [None, "", "1\n", "garbage"])
+def test_after_a_reboot_the_copy_has_the_drains(tmp_path: Path, left: str | None) -> None:
+    """What is in /run is gone, or was just begun by HAProxy's own unit."""
+    path = tmp_path / "state"
+    StateFile(path, tmp_path / "copy").keep(GOOD, WANTED, durable=True)
+    path.unlink()
+    if left is not None:
+        path.write_text(left)
+    StateFile(path, tmp_path / "copy").rewrite(WANTED, forget_health=True)
+    row = parse_servers(path.read_text()).rows["pacs", "a"]
+    assert (row.admin, row.op) == (8, 2)
