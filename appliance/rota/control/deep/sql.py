@@ -37,7 +37,7 @@ async def postgresql(question: Question, probe: Probe) -> str:
 
     check, login, trust = question.check, question.login(), question.trust()
     address = question.address
-    probe.doing = f"connecting to {address}"
+    probe.doing = f"connection and login to {address}"
     connection: Any = None
     try:
         connection = await asyncpg.connect(
@@ -155,7 +155,7 @@ async def mssql(question: Question, probe: Probe) -> str:
 
     def work(sock: socket.socket) -> tuple[int, Any]:
         with pytds.connect(
-            server=question.address.host, port=question.address.port, database=check.database, user=login.username,
+            dsn=question.address.host, port=question.address.port, database=check.database, user=login.username,
             password=login.password, timeout=question.deadline, login_timeout=question.deadline, appname="rota",
             sock=sock, cafile=str(trust.ca) if trust else None, validate_host=bool(trust and trust.server_name),
             disable_connect_retry=True, autocommit=True, readonly=True,
