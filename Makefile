@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup lock lint unit lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down
+.PHONY: help setup lock lint unit contract test lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -36,8 +36,22 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/yamllint --strict .
 	$(BIN)/ansible-lint --strict --offline
 
-unit: setup ## unit tests: no network, no container
-	$(BIN)/pytest -q tests/unit
+unit: setup ## unit tests and the rules of the house: no network, no container
+	$(BIN)/pytest -q tests/unit tests/policy
+
+contract: setup ## the real HAProxy and keepalived of Debian 13, real and misbehaving peers, on loopback
+	@tools/host-packages mmdebstrap orthanc dcmtk
+	tools/daemon-root
+	$(BIN)/pytest -q tests/contract
+
+# Quick ones first. The hosts are made once, and removed when all went well: after a failure they stay to be looked at.
+test: ## everything: lint, unit, contract, a Molecule scenario per role, the pair with its faults
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) contract
+	@$(MAKE) lab wheelhouse debs
+	@for scenario in lab base rota haproxy keepalived pair; do $(MAKE) molecule S=$$scenario || exit 1; done
+	@$(MAKE) lab-down
 
 # Molecule notes here that the hosts exist: the note has to go when they go.
 export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/.lab/molecule
@@ -79,6 +93,14 @@ demo: lab site ## lab, rollout, a series sent while a member and a node die; lea
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m demo
 
 demo-down: lab-down ## remove what `make demo` made, without trace
+
+bench: setup ## measure, with targets and spread: checks, images, a large site; then in the lab failover and rollout
+	@tools/host-packages iproute2 procps util-linux
+	bench/checks
+	bench/data
+	bench/model
+	bench/rollout
+	bench/failover
 
 clean: ## remove everything that was built (`make lab-down` first)
 	rm -rf .lab dist build

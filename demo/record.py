@@ -49,9 +49,13 @@ class Record:
             self.gave_up = True
 
     def longest_gap(self, begin: float = 0.0, end: float = float("inf")) -> float:
-        """Return the longest time without an acknowledgement that overlaps `begin`…`end`, in seconds."""
+        """Return the longest time without an acknowledgement from `begin` to `end`, in seconds.
+
+        A gap that had begun before counts from its beginning, one that outlasts `end` up to there.
+        """
         times = sorted(self.stored.values())
-        return max((b - a for a, b in zip(times, times[1:], strict=False) if b > begin and a < end), default=0.0)
+        pairs = zip(times, times[1:], strict=False)
+        return max((min(b, end) - a for a, b in pairs if b > begin and a < end), default=0.0)
 
     def gap_after(self, fault: Fault) -> float:
         """Return the longest gap from this fault to the next one."""

@@ -35,7 +35,7 @@ def associate(command: list[str], attempts: Counter[str]) -> tuple[set[str], str
             else:
                 why = found.group(1)
         elif found := re.match(r"[EF]: (?!Store Failed|$)(?:\S+:\S+ )?(.+)", line):
-            why = why or found.group(1).split(": ")[-1].strip()
+            why = why or re.sub(r"^[0-9a-f]{4}:[0-9a-f]{4} ", "", found.group(1).split(": ")[-1].strip())
     process.wait()
     return stored, why
 

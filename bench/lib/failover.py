@@ -18,6 +18,15 @@ NODES = ("lb1", "lb2")
 MEMBERS = {"pacs-a": "198.51.100.21", "pacs-b": "198.51.100.22"}
 ADDRESS, PORT = "198.51.100.100", 104
 TAIL = 8.0  # seconds of probing after a fault
+_SHOW_STAT = """
+import socket
+client = socket.socket(socket.AF_UNIX)
+client.connect("/run/haproxy/admin.sock")
+client.sendall(b"show stat -1 4 -1\\n")
+print("".join(part.decode() for part in iter(lambda: client.recv(65536), b"")))
+"""
+# keepalived is deaf for vrrp.start_delay (3 s) after its start: a pair is only whole when that is over
+SETTLED = 5.0
 READY = 90.0  # seconds in which the pair must be whole again after a fault
 
 
@@ -54,14 +63,24 @@ def whole() -> bool:
     if len(holders()) != 1:
         return False
     for node in NODES:
-        table = inside(
-            node, "sh", "-c", "echo 'show stat -1 4 -1' | socat -t2 - UNIX-CONNECT:/run/haproxy/admin.sock", check=False
-        )
+        table = inside(node, "python3", "-c", _SHOW_STAT, check=False)
         rows = [line.split(",") for line in table.splitlines() if line.startswith("pacs") and not line.startswith("#")]
         states = [row[17] for row in rows if row[1] in MEMBERS]
         if not states or any(not state.startswith("UP") for state in states):
             return False
     return True
+
+
+def settle(what: str) -> None:
+    """Return when the pair has been whole for a while."""
+    since = [time.monotonic()]
+
+    def settled() -> bool:
+        if not whole():
+            since[0] = time.monotonic()
+        return time.monotonic() - since[0] > SETTLED
+
+    until(settled, within=READY, every=0.5, what=what)
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ def measure(fault: Fault, rounds: int, interval: float, called: str, report: Rep
     """Do `fault` `rounds` times and add its row to `report`."""
     gaps, lost, outcomes = [], [], Counter[str]()
     for turn in range(rounds):
-        until(whole, within=READY, every=0.5, what=f"{fault.name}: a whole pair before round {turn + 1}")
+        settle(f"{fault.name}: a whole pair before round {turn + 1}")
         active = holders()[0]
         client = ["podman", "exec", "--interactive", container("client")]
         prober = Prober(client, ADDRESS, PORT, called=called, interval=interval, seconds=TAIL)

@@ -69,6 +69,8 @@ def network() -> Iterator[None]:
         for end in ends:
             _ip("netns", "add", namespace(end))
             _ip("-n", namespace(end), "link", "set", "lo", "up")
+            # a new namespace takes this over from the host; a router would answer for an address that is not there
+            _ip("netns", "exec", namespace(end), "sysctl", "-qw", "net.ipv4.ip_forward=0")
         for link, (one, one_address), (two, two_address) in LINKS:
             _ip(
                 *("-n", namespace(one), "link", "add", link, "type", "veth"),

@@ -35,7 +35,7 @@ def install(root: Path, site: Site) -> list[str]:
     maps = view["maps"]
     assert isinstance(maps, dict)
     for name, lines in maps.items():
-        (etc / "maps" / name).write_text(lines)
+        (etc / name).write_text(lines)
     shutil.copy(ROLE / "files/rota.lua", etc / "lua")
     shutil.copy(ROLE / "files/rota.html", etc / "pages")
     (etc / "haproxy.cfg").write_text(text)

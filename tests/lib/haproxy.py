@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from lib.poll import wait_until
 
 TOP = Path(__file__).resolve().parents[2]
 ROLE = TOP / "roles/haproxy"
+RUN_FILES = {"state": "server-state", "feeds": "feeds"}
 
 
 def site(services: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
@@ -85,7 +88,8 @@ class Haproxy:
 
     def start(self) -> None:
         """Start it as the service does (master and worker), and wait until it serves."""
-        command = ["chroot", str(self.root), "haproxy", "-W", "-f", self.inside(self.folder / "haproxy.cfg")]
+        socket = f"{self.inside(self.folder)}/haproxy-master.sock"
+        command = ["chroot", str(self.root), "haproxy", "-W", "-S", socket, "-f", self.inside(self.folder / "haproxy.cfg")]
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         wait_until(lambda: "Loading success" in self.log or self._running().poll() is not None, within=10)
@@ -98,15 +102,23 @@ class Haproxy:
             self.process.wait(timeout=10)
 
     def reload(self) -> None:
-        """Save the state and reload, as the unit does; wait until the new worker serves."""
-        before = self.log.count("Loading success")
-        (self.folder / "server-state").write_text(self.ask("show servers state"))
-        self._running().send_signal(12)  # SIGUSR2
-        wait_until(lambda: self.log.count("Loading success") > before, within=10)
+        """Save the state and reload, as the unit does; the new worker serves then."""
+        command = [sys.executable, ROLE / "files/haproxy.py", "save"]
+        subprocess.run(command, env={**os.environ, "ROTA_HAPROXY_RUN": str(self.folder)}, timeout=30, check=True)
+        said = self.ask_master("reload")
+        assert "Success=1" in said, said
+        wait_until(lambda: "Uptime_sec" in self.ask("show info"), within=5)
+
+    def ask_master(self, command: str) -> str:
+        """The answer of the master's socket; `reload` is answered when the new worker serves, or is refused."""
+        return self._talk("haproxy-master.sock", command)
 
     def ask(self, command: str) -> str:
         """The answer of the stats socket."""
-        talk = ["chroot", self.root, "socat", "-t5", "-", f"UNIX:{self.inside(self.folder)}/admin.sock"]
+        return self._talk("haproxy/admin.sock", command)
+
+    def _talk(self, name: str, command: str) -> str:
+        talk = ["chroot", self.root, "socat", "-t10", "-", f"UNIX:{self.inside(self.folder)}/{name}"]
         done = subprocess.run(talk, input=f"{command}\n", capture_output=True, text=True, timeout=20, check=True)
         return done.stdout
 
@@ -154,10 +166,12 @@ def prepared(root: Path, document: dict[str, Any], node: str = "lb1", **variable
     """A haproxy with the configuration of `node`, not started."""
     with folder_in(root) as folder:
         inside = f"/{folder.relative_to(root)}"
-        config = render(view_of(document, node), folder, haproxy_state_path=f"{inside}/server-state", **variables)
-        # each test has its socket in its own folder
-        config.write_text(config.read_text().replace("/run/haproxy/", f"{inside}/"))
-        (folder / "server-state").write_text("1\n")  # the version of the format, and no server: as at a first start
+        run = folder / "haproxy"  # each test has its own /run/haproxy
+        run.mkdir()
+        paths = {f"haproxy_{name}_path": f"{inside}/haproxy/{file}" for name, file in RUN_FILES.items()}
+        config = render(view_of(document, node), folder, **paths, **variables)
+        config.write_text(config.read_text().replace("/run/haproxy/", f"{inside}/haproxy/"))
+        (run / RUN_FILES["state"]).write_text("1\n")  # the version of the format, and no server: as at a first start
         yield Haproxy(root, folder)
 
 

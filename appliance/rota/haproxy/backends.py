@@ -81,7 +81,14 @@ def _persistence(service: Service) -> list[str]:
     kind, timeout = service.persistence.kind, span(service.persistence.timeout)
     if service.single_active:
         # One key for everybody and no expiry: who serves, serves until it fails; who comes back, waits.
-        return [f"stick-table type integer size 1 nopurge peers {PEERS}", "stick on int(1)"]
+        # (A change needs room beside the old entry, or it is not stored.)
+        return [
+            f"stick-table type integer size 16 nopurge peers {PEERS}",
+            "stick on int(1)",
+            # after a reload: not before it is known who served until now
+            "tcp-request inspect-delay 10s",
+            "tcp-request content lua.rota-settle",
+        ]
     if kind is PersistenceKind.SOURCE:
         return [f"stick-table type ipv6 size 100k expire {timeout} peers {PEERS}", "stick on src"]
     if kind is PersistenceKind.CALLING_AE:
@@ -107,6 +114,8 @@ def _admission(backend: str, service: Service, members: list[str]) -> list[str]:
     if service.persistence.kind is PersistenceKind.CALLING_AE:
         lines.append(f"tcp-request content set-var(txn.sticky_id) var(txn.sticky),table_server_id({backend})")
     lines += [
+        # what stays if the action should fail: no association may pass unjudged
+        "tcp-request content set-var(txn.verdict) str(fault)",
         f"tcp-request content lua.rota-admit {times.queue}",
         f"{busy} unless {{ var(txn.verdict) -m str accepted }}",
     ]

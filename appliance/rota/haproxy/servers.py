@@ -78,8 +78,8 @@ def server_lines(name: str, service: Service, members: list[str]) -> list[str]:
     fallback = service.fallback
     if fallback is not None and fallback.address is not None and not service.mode.is_l4:
         where = endpoint(fallback.address, fallback.port)
-        source = _source(service, fallback.address)
-        lines.append(f"server {FALLBACK} {where} backup track {name}.fallback/{FALLBACK}{source}")
+        # It sees the node's address, in transparent mode too: it may be of another family, and anywhere.
+        lines.append(f"server {FALLBACK} {where} backup track {name}.fallback/{FALLBACK}")
     return lines
 
 

@@ -65,11 +65,8 @@ def _transparent(services: dict[str, Service]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"v4": [], "v6": []}
     for service in services.values():
         if service.mode is Mode.L7_TRANSPARENT:
-            addresses = [member.address for member in service.members.values()]
-            if service.fallback is not None and service.fallback.address is not None:
-                addresses.append(service.fallback.address)
-            for address in addresses:
-                of_family = found[f"v{family(address)}"]
-                if address not in of_family:
-                    of_family.append(address)
+            for member in service.members.values():
+                of_family = found[f"v{family(member.address)}"]
+                if member.address not in of_family:
+                    of_family.append(member.address)
     return found

@@ -8,8 +8,11 @@ replaces them, reloads and looks whether the new process answers. If not, the ol
 Prints "unchanged" or "activated"; anything else is one clear message on standard error and exit 1.
 """
 
+# ruff: noqa: S603, S607 (root's own helper: fixed commands, no shell, the PATH of the service manager)
+
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,7 +23,7 @@ from pathlib import Path
 HOME = Path(os.environ.get("ROTA_HAPROXY_HOME", "/etc/haproxy"))
 STAGED, PREVIOUS = HOME / "staged", HOME / "previous"
 RUN = Path(os.environ.get("ROTA_HAPROXY_RUN", "/run"))
-STATE = RUN / "haproxy/server-state"
+STATE, FEEDS = RUN / "haproxy/server-state", RUN / "haproxy/feeds"
 ADMIN, MASTER = RUN / "haproxy/admin.sock", RUN / "haproxy-master.sock"
 MANIFEST = "manifest"
 CONFIG = "haproxy.cfg"
@@ -94,7 +97,7 @@ def put(source, target):
 
 
 def replace(source, target):
-    """Make Rota's files in `target` those of `source`: what the configuration names first, then it, then what is left over."""
+    """Make Rota's files in `target` those of `source`: what the configuration names, then itself; then remove the rest."""
     old = set(names(target)) - set(names(source))
     for name in names(source):
         put(source / name, target / name)
@@ -145,6 +148,7 @@ def activate():
     replace(STAGED, HOME)
     rules = read(PREVIOUS / NFT) != read(HOME / NFT)
     if not running():
+        tidy()
         return
     try:
         reload()
@@ -157,6 +161,15 @@ def activate():
         raise Refused(f"{error}\nThe old configuration is back in use.") from error
     if rules:
         transparent()
+    tidy()
+
+
+def tidy():
+    """Remove from the staged files what no configuration names any more: keys of services that are gone."""
+    wanted = {STAGED / name for name in (*names(STAGED), MANIFEST)}
+    for path in STAGED.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
 
 
 def transparent():
@@ -165,20 +178,43 @@ def transparent():
     subprocess.run(["systemctl", "restart", "rota-transparent.service"], timeout=60, check=False)
 
 
+def wait_for_tables(limit=12.0):
+    """Wait until the running process could hand its stick tables over.
+
+    It teaches its successor only once it has learnt itself, which takes a process without a predecessor up to 10 s. An
+    HL7 feed would fall back to its first member if its table got lost.
+    """
+    end = time.monotonic() + limit
+    while re.search("used:[1-9]", ask(ADMIN, "show table", 5.0)) and time.monotonic() < end:
+        flags = re.search("flags=0x([0-9a-f]+)", ask(ADMIN, "show peers", 5.0))
+        if flags is None or int(flags[1], 16) & 3 == 3:
+            return
+        time.sleep(0.1)
+
+
+def hand_over(path, text):
+    """Write a file for the next process in one atomic step."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text)
+    os.rename(beside, path)
+
+
 def save():
-    """Write health and drains where the next process reads them."""
+    """Write health and drains where the next process reads them, and which feeds have a member."""
     try:
-        text = ask(ADMIN, "show servers state", 5.0)
+        wait_for_tables()
+        state, tables = ask(ADMIN, "show servers state", 5.0), ask(ADMIN, "show table", 5.0)
     except OSError:
         return  # a process that does not answer has nothing to hand over
-    beside = STATE.with_name(".server-state.new")
-    beside.write_text(text)
-    os.rename(beside, STATE)
+    hand_over(STATE, state)
+    feeds = re.findall(r"# table: (\S+), type: integer, size:16, used:1", tables)
+    hand_over(FEEDS, "".join(f"{name}\n" for name in feeds))
 
 
 def prepare():
-    """Give a first start the empty state that it asks for."""
+    """At a start there is no predecessor: no feed to wait for, and perhaps not yet the state that it asks for."""
     STATE.parent.mkdir(exist_ok=True)
+    FEEDS.unlink(missing_ok=True)
     if not STATE.exists():
         STATE.write_text("1\n")
 

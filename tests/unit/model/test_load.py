@@ -35,17 +35,28 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
+def nodes_of(inventory: dict[str, Any]) -> list[str] | None:
+    """The hosts of group rota_nodes, wherever in the tree of groups it stands."""
+    for name, group in inventory.items():
+        if name == "rota_nodes":
+            return list(group["hosts"])
+        found = nodes_of(group.get("children") or {})
+        if found:
+            return found
+    return None
+
+
 @pytest.mark.parametrize("site", sorted(p.parent.name for p in ROOT.glob("inventories/*/hosts.yml")))
 def test_the_sites_that_we_ship_are_sound_and_fit_the_schema(site: str) -> None:
     folder = ROOT / "inventories" / site
     result = model.load(folder)
     assert result.problems == []
     assert result.site is not None
-    hosts = yaml.safe_load((folder / "hosts.yml").read_text())["rota_nodes"]["hosts"]
-    assert list(hosts) == list(result.site.site.nodes)
+    assert nodes_of(yaml.safe_load((folder / "hosts.yml").read_text())) == list(result.site.site.nodes)
     validator = jsonschema.Draft202012Validator(model.json_schema())
     for file in folder.glob("group_vars/all/*.yml"):
-        assert not list(validator.iter_errors(yaml.safe_load(file.read_text()))), file
+        ours = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key in ("site", "services")}
+        assert not list(validator.iter_errors(ours)), file
     assert not list(validator.iter_errors(model.dump(result.site)))
 
 
