@@ -171,5 +171,7 @@ def _tell(rotad: Rotad, intents: list[Intent]) -> None:
             out.print(show.text(text, "bold yellow"))
     if any(one.state is IntentState.DRAIN for one in intents):
         keys = {(one.service, one.member) for one in intents}
-        count = sum(m.associations for s in now.services for m in s.members if (s.name, m.name) in keys)
-        out.print(show.text(f"{count} open on {now.node}" if count else f"nothing open on {now.node}"))
+        count = sum(
+            (a.service, a.member) in keys for a in rotad.associations(intents[0].service if len(keys) == 1 else None)
+        )
+        out.print(show.text(f"{count} open now" if count else "nothing open now"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rota.control.client import Rotad
 
 PACE = 1.0  # s between looks
-LOOKS = 2  # idle so many times in a row: a caller may be between the balancer's queue and the member
+LOOKS = 3  # idle so many times in a row: a caller may be in HAProxy's queue, and a node that falls silent is seen by then
 SHOWN = 15  # callers; more are counted
 
 
