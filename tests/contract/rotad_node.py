@@ -243,11 +243,13 @@ class Rotad:
             stdout=log, stderr=log,
         )  # fmt: skip
         log.close()
-        wait_until(
-            lambda: (self.folder / "run/rotad.sock").exists() and self.answers(),
-            within=15,
-            what=f"{self.node}: {self.log()}",
-        )
+        wait_until(self._started, within=15, what=f"rotad of {self.node} answers; see {self.folder}/rotad.log")
+
+    def _started(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"rotad of {self.node} ended: {self.log()}")
+        return (self.folder / "run/rotad.sock").exists() and self.answers()
 
     def log(self) -> str:
         with suppress(OSError):

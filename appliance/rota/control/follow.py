@@ -64,6 +64,7 @@ class Follower:
         if not self._silent:
             self._silent = True
             core.haproxy = None
+            core.runtime.forget()
             core.record("haproxy", after="down", reason=problem[:200])
         core.board.raise_("haproxy-silent", "critical", f"HAProxy of {core.node} gives no answer: {problem}")
         # with its intents it must come back even if nobody is here then

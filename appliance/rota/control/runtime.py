@@ -25,6 +25,7 @@ _HEADER = (
     " srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state"
 )
 _FIELDS = len(_HEADER.split()) - 1
+_UNDER_WAY = 0x01  # CHK_ST_INPROGRESS
 _SAFE = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 
 
@@ -86,6 +87,7 @@ class Runtime:
         self._path = str(path)
         self._deadline = deadline
         self._limit = limit
+        self._known: Known = {}
 
     async def command(self, *commands: str) -> str:
         """Send commands in one go and return everything that came back; raises RuntimeFailed."""
@@ -116,7 +118,11 @@ class Runtime:
 
     async def servers(self) -> Snapshot:
         """All servers; raises RuntimeFailed also for half an answer and for garbage."""
-        return parse_servers(await self.command("show servers state"))
+        return parse_servers(await self.command("show servers state"), self._known)
+
+    def forget(self) -> None:
+        """Another HAProxy answers from now on: results of the old one are nothing to it."""
+        self._known.clear()
 
     async def stats(self) -> dict[tuple[str, str], ServerStat]:
         """Sessions and last reasons of all servers."""
@@ -154,24 +160,38 @@ def target(backend: str, server: str) -> str:
     return f"{backend}/{server}"
 
 
-def parse_servers(text: str) -> Snapshot:
-    """Read `show servers state`. An answer that does not end as a whole one ends is not believed."""
+Known = dict[tuple[str, str], tuple[tuple[str, ...], ServerRow]]
+
+
+def parse_servers(text: str, known: Known | None = None) -> Snapshot:
+    """Read `show servers state`. An answer that does not end as a whole one ends is not believed.
+
+    While a check is under way HAProxy gives its result as unknown: with `known`, which this fills, a member keeps the
+    result that it had. A thousand rows that did not change cost little then, too.
+    """
     lines = text.split("\n")
     if len(lines) < 4 or lines[0] != "1" or not lines[1].startswith(_HEADER):
         raise RuntimeFailed(f"HAProxy's list of servers begins with {text[:40]!r}")
     if lines[-1] or lines[-2]:
         raise RuntimeFailed("HAProxy's list of servers is cut off")
-    width = len(lines[1].split()) - 1
+    spaces = lines[1].count(" ") - 1
     rows: dict[tuple[str, str], ServerRow] = {}
+    known = {} if known is None else known
     try:
         for line in lines[2:-2]:
-            f = line.split(" ")
-            if len(f) != width:
+            if line.count(" ") != spaces:
                 raise RuntimeFailed(f"HAProxy's list of servers has a broken line: {line[:80]!r}")
-            rows[f[1], f[3]] = ServerRow(
-                f[1], f[3], int(f[2]), int(f[5]), int(f[6]), int(f[8]), int(f[11]), int(f[13]), int(f[14])
-            )
-    except ValueError:
+            f = line.split(" ", _FIELDS)
+            key = (f[1], f[3])
+            raw = (f[2], f[5], f[6], f[8], f[11], f[13], f[14])
+            before = known.get(key)
+            if before is None or before[0] != raw:
+                result = int(f[11]) or (before[1].check_result if before else 0)
+                state, agent = int(f[13]) & ~_UNDER_WAY, int(f[14]) & ~_UNDER_WAY
+                row = ServerRow(f[1], f[3], int(f[2]), int(f[5]), int(f[6]), int(f[8]), result, state, agent)
+                before = known[key] = (raw, row)
+            rows[key] = before[1]
+    except (ValueError, IndexError):
         raise RuntimeFailed(f"HAProxy's list of servers has a broken line: {line[:80]!r}") from None
     return Snapshot(rows, text)
 

@@ -42,9 +42,11 @@ def main_row(snapshot: Snapshot, service: str, member: str) -> ServerRow | None:
 
 def judge(row: ServerRow | None) -> Verdict:
     """What the checks say. In maintenance HAProxy does not ask, so nothing is known."""
-    if row is None or row.admin & ANY_MAINTENANCE or not row.checked or row.check_result == 0:
+    if row is None or row.admin & ANY_MAINTENANCE or not row.checked:
         return Verdict.UNKNOWN
-    return Verdict.DOWN if row.op == 0 else Verdict.UP
+    if row.op == 0:
+        return Verdict.DOWN
+    return Verdict.UP if row.check_result else Verdict.UNKNOWN
 
 
 def takes_work(row: ServerRow | None) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rota.control.runtime import Runtime, RuntimeFailed, parse_info, parse_servers, parse_stats, target
+from rota.control.runtime import Known, Runtime, RuntimeFailed, parse_info, parse_servers, parse_stats, target
 from rota.control.sessions import parse_sessions, parse_titles
 from rota.control.state import IntentState, Verdict
 from rota.control.statefile import StateFile, with_intents
@@ -58,6 +58,18 @@ def test_what_a_row_says(row: str, verdict: Verdict, work: bool) -> None:
     parsed = parse_servers(HEAD + row + "\n").rows["pacs", "a"]
     assert judge(parsed) is verdict
     assert takes_work(parsed) is work
+
+
+def test_a_check_under_way_changes_no_verdict() -> None:
+    """HAProxy gives the result as unknown until the check has ended: every member would flicker."""
+    known: Known = {}
+    first = parse_servers(HEAD + line(result=0, state=7) + "\n", known).rows["pacs", "a"]
+    assert judge(first) is Verdict.UNKNOWN  # never asked before
+    done = parse_servers(HEAD + line() + "\n", known)
+    under_way = parse_servers(HEAD + line(result=0, state=7) + "\n", known)
+    assert judge(under_way.rows["pacs", "a"]) is Verdict.UP
+    assert under_way.rows == done.rows
+    assert judge(parse_servers(HEAD + line(op=0, result=0, state=7) + "\n", known).rows["pacs", "a"]) is Verdict.DOWN
 
 
 @pytest.mark.parametrize(
