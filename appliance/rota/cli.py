@@ -25,6 +25,7 @@ COMMANDS = {
     "ready": ("rota.commands.act:ready", "Bring a member back."),
     "failover": ("rota.commands.failover:failover", "Hand the service addresses to the peer."),
     "report": ("rota.commands.report:report", "Availability, outages and failovers of a period, for people and programs."),
+    "alarm": ("rota.commands.alarm:app", "Send a test message by every way by which alarms go out."),
     "version": ("rota.commands.status:version", "Show the versions of this command and of rotad on both nodes."),
     "check": ("rota.checks.cli:app", "Ask one server one question, as a health check does."),
     "verify": ("rota.verify:verify", "Ask every service through its address, and print a table."),

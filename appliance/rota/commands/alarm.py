@@ -23,7 +23,7 @@ def _root() -> None:
 
 
 @app.command("test")
-def test(
+def send_test(
     config: Annotated[Path, typer.Option("--config", metavar="PATH", help="Configuration of rotad.")] = Path(
         "/etc/rota/rotad.toml"
     ),
@@ -42,8 +42,8 @@ def test(
     try:
         loaded = load(config)
         settings = read(loaded.raw)
-    except BadConfig as problem:
-        raise Said(str(problem)) from None
+    except BadConfig as mistake:
+        raise Said(str(mistake)) from None
     results = asyncio.run(_send(loaded.node, loaded.site, settings))
     if not results:
         raise Said(f"{config}: table [alarms] names no way: alarms reach nobody")

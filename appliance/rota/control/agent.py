@@ -42,6 +42,11 @@ class Agent:
         self._open: set[asyncio.Task[None]] = set()
 
     @property
+    def listening(self) -> bool:
+        """Whether it was started."""
+        return self._server is not None
+
+    @property
     def port(self) -> int:
         """Where it listens."""
         assert self._server is not None  # noqa: S101 (started)

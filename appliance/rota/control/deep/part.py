@@ -51,8 +51,8 @@ class DeepChecks:
     async def start(self) -> None:
         """Forget what a rotad before this one said, listen, and begin to ask."""
         await self._release()
-        await self._agent.start(port=self._port)
         self._look()
+        await self._listen()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -64,6 +64,17 @@ class DeepChecks:
         await self._agent.close()
         await self._release()
 
+    async def _listen(self) -> None:
+        """The agent's port is open from the first model with a deep check on."""
+        if not self._asked or self._agent.listening:
+            return
+        try:
+            await self._agent.start(port=self._port)
+            self._core.board.clear("agent-port")
+        except OSError as error:
+            text = f"HAProxy cannot ask for deep checks: port {self._port}: {error.strerror}"
+            self._core.board.raise_("agent-port", "critical", text)
+
     async def _release(self) -> None:
         runtime = self._core.runtime
         with contextlib.suppress(RuntimeFailed):
@@ -74,6 +85,7 @@ class DeepChecks:
             await asyncio.sleep(_TICK)
             try:
                 self._look()
+                await self._listen()
             except Exception:
                 # the agent answers `up` for whatever is not known
                 log.exception("a look at the deep checks failed")
