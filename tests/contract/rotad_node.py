@@ -111,7 +111,7 @@ class Haproxy:
             "  timeout client 1h",
             "  timeout server 1h",
             "  load-server-state-from-file global",
-            "backend associations",
+            "backend rota.associations",
             "  stick-table type string len 64 size 10k expire 10s store conn_cur",
         ]
         for service, members in self.services.items():

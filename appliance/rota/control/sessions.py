@@ -1,4 +1,4 @@
-"""Who is connected: HAProxy's sessions, with the AE titles that it wrote into the table `associations`."""
+"""Who is connected: HAProxy's sessions, with the AE titles that it wrote into its table of associations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rota.control.runtime import Runtime, RuntimeFailed
 
-TABLE = "associations"
+TABLE = "rota.associations"
 _HEAD = re.compile(r"^0x[0-9a-f]+: \[.*?\] id=\d+ proto=(\S+) source=(\S+)$", re.M)
 _BACKEND = re.compile(r"^  backend=(\S+) \(", re.M)
 _SERVER = re.compile(r"^  server=(\S+) \(", re.M)

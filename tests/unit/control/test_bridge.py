@@ -115,7 +115,7 @@ def test_most_at_once_pulls_the_brake(tmp_path: Path) -> None:
     l4.see()
     assert l4.see("m0", "m1", "m2", verdict=DOWN) == dict.fromkeys(l4.names, FULL)
     assert l4.bridge.braked("pacs")
-    assert l4.told == [(True, "3 of 4 members went down within 22 s")]
+    assert l4.told == [(True, "3 of 4 members went down within 21.3 s")]
 
 
 def test_those_who_fell_first_within_the_interval_come_back(tmp_path: Path) -> None:
