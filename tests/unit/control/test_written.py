@@ -40,7 +40,8 @@ def site() -> Any:
             },
             "services": {
                 "pacs": {
-                    "profile": "tcp", "port": 104,
+                    "profile": "tcp",
+                    "port": 104,
                     "address": "203.0.113.100",
                     "members": {"a": {"address": "203.0.113.21"}, "b": {"address": "203.0.113.22"}},
                 }
