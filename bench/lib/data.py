@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import resource
 import statistics
 import subprocess
 import time
@@ -25,7 +26,7 @@ from bench.lib.sites import pair, parsed
 
 STORE_PORT, PLAIN_PORT, NGINX_PORT, ROTA_PORT = 11112, 10401, 10402, 104
 CALLED = "STORE"
-PLAIN, ROTA, NGINX = "HAProxy, plain TCP", "Rota (reads AE titles)", "nginx stream"
+PLAIN, ROTA, NGINX = "HAProxy, plain TCP", "Rota", "nginx stream"
 
 _PLAIN = f"""global
   maxconn 1000
@@ -59,7 +60,8 @@ class Way:
     proxy: int | None = None  # pid
     full: list[float] = field(default_factory=list)
     single: list[float] = field(default_factory=list)
-    cpu: float = 0.0
+    images: int = 0
+    cpu: float = 0.0  # the proxy's, for all images
 
     def per_image(self, images: int) -> list[float]:
         """Milliseconds per image of each round: start-up and association, known from sends of one image, taken off."""
@@ -95,22 +97,23 @@ def scratch(root: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def send(path: Way, root: Path, names: list[str], env: dict[str, str]) -> float:
+def send(way: Way, root: Path, names: list[str], env: dict[str, str]) -> float:
     """Seconds that storescu takes for the images `names` in one association."""
     files = [f"/mnt/images/{name}" for name in names]
-    command = argv(["storescu", "-aec", CALLED, path.host, str(path.port), *files], end=CLIENT, root=root)
+    command = argv(["storescu", "-aec", CALLED, way.host, str(way.port), *files], end=CLIENT, root=root)
     start = time.perf_counter()
     done = subprocess.run(command, env=environment(env), capture_output=True, text=True, timeout=300)
     took = time.perf_counter() - start
+    way.images += len(names)
     if done.returncode:
-        raise RuntimeError(f"storescu by way of {path.name}: {done.stdout}{done.stderr}")
+        raise RuntimeError(f"storescu by way of {way.name}: {done.stdout}{done.stderr}")
     return took
 
 
-def reaches(path: Way, root: Path, names: list[str], env: dict[str, str]) -> bool:
+def reaches(way: Way, root: Path, names: list[str], env: dict[str, str]) -> bool:
     """Whether an image gets through."""
     try:
-        send(path, root, names[:1], env)
+        send(way, root, names[:1], env)
     except RuntimeError:
         return False
     return True
@@ -133,7 +136,7 @@ def series(root: Path, names: list[str], rounds: int, env: dict[str, str], calm:
             until(lambda: listening(port, process.pid), within=10, what=f"{command[0]} on port {port}")
             return process.pid
 
-        start(scp, SERVER, STORE_PORT, env)
+        server = start(scp, SERVER, STORE_PORT, env)
         ways = [
             Way("direct", DIRECT, STORE_PORT),
             Way(PLAIN, NODE_TO_CLIENT, PLAIN_PORT, start(["haproxy", "-db", "-f", "/mnt/plain.cfg"], NODE, PLAIN_PORT)),
@@ -145,15 +148,21 @@ def series(root: Path, names: list[str], rounds: int, env: dict[str, str], calm:
         for way in ways:
             until(lambda: reaches(way, root, names, env), within=20, every=0.5, what=f"an image by way of {way.name}")  # noqa: B023
             send(way, root, names, env)  # warm, not counted
+            way.images = 0
+            way.cpu = -cpu_tree_seconds(way.proxy) if way.proxy else 0.0
+        pids = [way.proxy for way in ways if way.proxy] + [server]
+
+        def own() -> float:
+            ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return ended.ru_utime + ended.ru_stime + sum(map(cpu_tree_seconds, pids))
+
         for turn in range(rounds):
             first = turn % len(ways)
             for way in ways[first:] + ways[:first]:
-                before = cpu_tree_seconds(way.proxy) if way.proxy else 0.0
-                calm.wait()
-                way.single.append(send(way, root, names[:1], env))
-                calm.wait()
-                way.full.append(send(way, root, names, env))
-                way.cpu += (cpu_tree_seconds(way.proxy) if way.proxy else 0.0) - before
+                way.single.append(calm.measure(lambda: send(way, root, names[:1], env), own))  # noqa: B023
+                way.full.append(calm.measure(lambda: send(way, root, names, env), own))  # noqa: B023
+        for way in ways:
+            way.cpu += cpu_tree_seconds(way.proxy) if way.proxy else 0.0
         return ways
 
 
@@ -164,7 +173,7 @@ def add(report: Report, title: str, ways: list[Way], images: int) -> dict[str, f
     for way in ways:
         sample = Sample.of(way.per_image(images))
         ratios[way.name] = direct / sample.median
-        cpu = way.cpu / len(way.full) / (images + 1) * 1e3 if way.proxy else None
+        cpu = way.cpu / way.images * 1e3 if way.proxy else None
         single = Sample.of([seconds * 1e3 for seconds in way.single])
         speed, cost = f"{ratios[way.name]:.2f}×", "–" if cpu is None else f"{cpu:.2f}"
         report.add("" if way is not ways[0] else title, way.name, sample.show(), speed, figure(single.median), cost)
@@ -191,10 +200,10 @@ def main() -> None:
         [
             "",
             "way",
-            "ms per image, median (lowest–highest)",
+            "ms per image (lowest–highest)",
             "speed, direct = 1",
-            "association of one image, ms",
-            "proxy CPU ms per image",
+            "one image alone, ms",
+            "proxy CPU ms/image",
         ],
     )
     root = ensure_root()

@@ -17,7 +17,7 @@ from bench.lib.report import Report, Sample, Target
 NODES = ("lb1", "lb2")
 MEMBERS = {"pacs-a": "198.51.100.21", "pacs-b": "198.51.100.22"}
 ADDRESS, PORT = "198.51.100.100", 104
-TAIL = 8.0  # seconds of probing after a fault
+TAIL = 6.0  # seconds of probing after a fault
 _SHOW_STAT = """
 import socket
 client = socket.socket(socket.AF_UNIX)
@@ -158,7 +158,7 @@ def main() -> None:
         sys.exit(f"bench/failover: the lab does not run ({', '.join(missing)} missing): make lab, then playbooks/site.yml")
     report = Report(
         f"Failover as new associations see it, one each {options.interval * 1000:g} ms",
-        ["fault", "gap, median (lowest–highest)", "failed of about 180", "how they failed"],
+        ["fault", "gap, median (lowest–highest)", "failed of about 140", "how they failed"],
     )
     for fault in FAULTS:
         if not options.only or fault.name in options.only:

@@ -71,6 +71,7 @@ class Haproxy:
     root: Path
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    prefix: tuple[str | Path, ...] = ()  # put before its command: to run it in another network
 
     def inside(self, path: Path) -> str:
         """`path` as the daemon sees it."""
@@ -91,7 +92,7 @@ class Haproxy:
         socket = f"{self.inside(self.folder)}/haproxy-master.sock"
         command = ["chroot", str(self.root), "haproxy", "-W", "-S", socket, "-f", self.inside(self.folder / "haproxy.cfg")]
         with (self.folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen([*self.prefix, *command], stdout=log, stderr=subprocess.STDOUT)
         wait_until(lambda: "Loading success" in self.log or self._running().poll() is not None, within=10)
         assert self._running().poll() is None, self.log
 

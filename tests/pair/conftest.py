@@ -39,10 +39,12 @@ _BEGAN: pytest.StashKey[float] = pytest.StashKey()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def programs() -> None:
-    """Put the senders into the client; a lab that is not there fails here, in one line."""
+def programs() -> Iterator[None]:
+    """Put the senders into the client; a lab that is not there fails here, in one line. Leaves the pair as a fresh site."""
     assert client.CLIENT.is_up(), "the lab is not up: make lab"
     client.install()
+    yield
+    nodes.to_preferred_places()
 
 
 @pytest.fixture(autouse=True)

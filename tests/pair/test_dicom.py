@@ -12,11 +12,21 @@ from pair.rig import archive, client, nodes
 pytestmark = pytest.mark.usefixtures("steady")
 
 
-@pytest.mark.parametrize("address", nodes.SITE.services["pacs"].addresses)
-def test_echo(address: str) -> None:
-    answer = client.dcmtk("echoscu", "-v", address, "104")
+def test_echo() -> None:
+    answer = client.dcmtk("echoscu", "-v", nodes.address_of("pacs"), "104")
     assert answer.ok, answer.err
     assert "Received Echo Response (Success)" in answer.out + answer.err
+
+
+@pytest.mark.usefixtures("empty_archives")
+def test_echo_and_store_over_ipv6() -> None:
+    """With pynetdicom: DCMTK 3.6.9 takes no IPv6 address."""
+    file = archive.series()[0]
+    with client.Running("hold", nodes.address6_of("pacs"), "104", "PACS", "CT1") as association:
+        assert association.tell("echo")["ok"], association.lines
+        assert association.tell(f"store {file}")["ok"], association.lines
+        assert association.tell("release")["ok"]
+    archive.assert_all_stored([file])
 
 
 @pytest.mark.usefixtures("empty_archives")

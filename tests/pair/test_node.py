@@ -122,6 +122,22 @@ def test_keepalived_is_stopped_on_the_active_node() -> None:
     assert not watch.overlaps(), watch.overlaps()
 
 
+def test_an_operator_hands_a_group_over() -> None:
+    """A planned move, as before patching a node: nobody waits for a silence, and it stays where it was sent."""
+    node, group = nodes.active(), nodes.SITE.services["pacs"].group
+    try:
+        with HolderWatch(ADDRESSES) as watch, knocking() as knocks:
+            said = time.time()
+            nodes.hand_over(group, 1)
+            wait_until(lambda: nodes.held_once(PACS) == other(node).name, within=10, what="the group moved")
+            knocks.wait_good(20, since=time.time(), within=10)
+    finally:
+        node.write(f"/run/rota/track/group-{group}", "0\n")
+    assert client.longest_gap(knocks.lines, since=said) < PLANNED
+    assert nodes.held_once(PACS) == other(node).name
+    assert not watch.overlaps(), watch.overlaps()
+
+
 def test_the_standby_dies_and_nobody_notices() -> None:
     node = nodes.standby()
     mine = [address for address in nodes.groups()[nodes.SITE.services["pacs"].group]]

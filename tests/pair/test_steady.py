@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from lib.lab import NODES, Host
-from lib.poll import wait_until
+from lib.lab import NODES
 from pair.rig import client, nodes
 
 pytestmark = pytest.mark.usefixtures("steady")
@@ -25,17 +24,10 @@ def test_exactly_one_node_holds_the_address(address: str) -> None:
     assert nodes.held_once(address) in NODES
 
 
-def test_a_fresh_start_puts_every_group_on_its_preferred_node() -> None:
-    """Both nodes work for their keep: each is active for a group. `nopreempt` decides only later."""
-    for name in NODES:
-        Host(name).systemctl("stop", "keepalived")
-    for name in NODES:
-        assert not Host(name).addresses() & set(ADDRESSES), f"{name} keeps addresses without keepalived"
-    for name in NODES:
-        Host(name).systemctl("start", "--no-block", "keepalived")
-    wanted = {name: group.nodes[0] for name, group in nodes.SITE.site.vrrp.groups.items()}
-    assert len(set(wanted.values())) == len(NODES), "the lab's model has no group for each node"
-    wait_until(lambda: nodes.one_holder_each() == wanted, within=15, what=f"the holders {wanted}")
+def test_each_group_is_on_its_preferred_node() -> None:
+    """A fresh site shares its work out: both nodes are active, each for a group."""
+    assert len(set(nodes.preferred().values())) == len(NODES), "the lab's model has no group for each node"
+    assert nodes.one_holder_each() == nodes.preferred()
 
 
 def test_the_registry_answers_through_its_address() -> None:

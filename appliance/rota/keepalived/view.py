@@ -115,7 +115,7 @@ def _instance(site: Site, node: str, name: str, group: Group) -> Section:
     own_family = family(own)
     addresses = site.addresses_of(name)
     # Adverts list only this one. While a rollout changes the services the two nodes know different addresses, and an
-    # advert with another list is reported (older versions drop it, and then both nodes hold everything).
+    # advert with another list is reported (RFC 5798 7.1 would let a receiver drop it, and then both hold everything).
     advertised = next((a for a in addresses if family(a) == own_family), None)
     excluded = [a for a in addresses if a != advertised]
     peers = [site.site.nodes[other].addresses[0] for other in group.nodes if other != node]

@@ -63,7 +63,9 @@ def test_an_address_that_is_elsewhere_can_be_bound():
 
 
 def test_settings_have_one_owner():
-    found = NODE.check("sh", "-c", "grep -rlE '^-?net.ipv4.ip_nonlocal_bind' /etc/sysctl.d /etc/sysctl.conf 2>/dev/null || :")
+    found = NODE.check(
+        "sh", "-c", "grep -rlE '^-?net.ipv4.ip_nonlocal_bind' /etc/sysctl.d /etc/sysctl.conf 2>/dev/null || :"
+    )
     assert found.split() == ["/etc/sysctl.d/60-rota.conf"]
 
 

@@ -9,11 +9,11 @@ new connection. Prints one JSON line per send: id, attempt, began, ended, acks (
 import itertools
 import json
 import select
+import socket
 import sys
 import time
 
 import hl7
-from hl7.client import MLLPClient
 
 LIMIT = 4.0
 ATTEMPTS = 60
@@ -22,23 +22,26 @@ FRAME_END = b"\x1c\x0d"
 
 
 class Feed:
-    """One sender with one connection that it keeps as long as it can."""
+    """One sender with one connection that it keeps as long as it can.
+
+    The messages are the `hl7` package's; the socket is our own, because its MLLPClient knows IPv4 only.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         """Connect at the first send."""
         self._where = (host, port)
-        self._client: MLLPClient | None = None
+        self._link: socket.socket | None = None
 
     def send(self, control_id: str) -> list[str]:
         """Send one ADT message; return the acknowledgements that came, as `AA id`."""
-        if self._client is None:
-            self._client = MLLPClient(*self._where)
-            self._client.socket.settimeout(LIMIT)
+        if self._link is None:
+            self._link = socket.create_connection(self._where, timeout=LIMIT)
         stamp = time.strftime("%Y%m%d%H%M%S")
         text = f"MSH|^~\\&|LAB|WARD|PAS|ROTA|{stamp}||ADT^A08|{control_id}|P|2.5\rPID|||ROTA-LAB||ROTA^LAB\r"
-        answer = self._client.send_message(text)
+        self._link.sendall(b"\x0b" + str(hl7.parse(text)).encode() + FRAME_END)
+        answer = b""
         while not answer.endswith(FRAME_END):
-            more = self._client.socket.recv(4096)
+            more = self._link.recv(4096)
             if not more:
                 raise ConnectionError("closed before the acknowledgement")
             answer += more
@@ -48,9 +51,9 @@ class Feed:
 
     def drop(self) -> None:
         """Forget the connection."""
-        if self._client is not None:
-            self._client.socket.close()
-        self._client = None
+        if self._link is not None:
+            self._link.close()
+        self._link = None
 
 
 def main() -> None:

@@ -92,6 +92,9 @@ class Running:
             code = self._process.wait()
         for reader in self._readers:
             reader.join(timeout=10)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
         assert quietly or code == 0, f"exit {code}: {self._said}"
         return self.lines
 

@@ -107,6 +107,30 @@ def one_holder_each(seen: list[Snapshot] | None = None) -> dict[str, str]:
     return result
 
 
+def preferred() -> dict[str, str]:
+    """VRRP group → the node that has it on a fresh site."""
+    return {name: group.nodes[0] for name, group in SITE.site.vrrp.groups.items()}
+
+
+def hand_over(group: str, word: int) -> None:
+    """Write an operator's word on `group` at the node that holds it: 1 = the other node shall have it."""
+    Host(one_holder_each()[group]).write(f"/run/rota/track/group-{group}", f"{word}\n")
+
+
+def to_preferred_places() -> None:
+    """Move every group to its preferred node, as an operator would."""
+    for group, wanted in preferred().items():
+        holder = one_holder_each()[group]
+        if holder == wanted:
+            continue
+        file = f"/run/rota/track/group-{group}"
+        Host(holder).write(file, "1\n")
+        try:
+            wait_until(lambda group=group, wanted=wanted: one_holder_each()[group] == wanted, within=10)  # type: ignore[misc]
+        finally:
+            Host(holder).write(file, "0\n")
+
+
 def runtime(node: Host, command: str) -> str:
     """Say one command to HAProxy's runtime interface and return the answer."""
     return node.check("socat", "-t5", "-", f"UNIX-CONNECT:{HAPROXY_SOCKET}", stdin=f"{command}\n".encode()).strip()

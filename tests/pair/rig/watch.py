@@ -50,6 +50,9 @@ class HolderWatch:
             process.wait(timeout=10)
         for thread in self._threads:
             thread.join(timeout=10)
+        for process in self._processes:
+            if process.stdout is not None:
+                process.stdout.close()
 
     def join(self, name: str) -> None:
         """Begin to watch a node, also one that has just booted; what it holds now counts from now."""

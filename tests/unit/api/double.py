@@ -72,6 +72,7 @@ class Double:
             service("hl7", [member("hl7-a", check="tcp"), member("hl7-b", backup=True, in_use=False)], profile="hl7", ports=[2575]),
             service("worklist", [member("pacs-b")]),
         ]  # fmt: skip
+        self.group = "main"
         self.role = Role.ACTIVE
         self.peer_fit = True
         self.open: list[Association] = []
@@ -95,7 +96,7 @@ class Double:
             haproxy_problem=None,
             groups=[
                 GroupState(
-                    name="main", role=self.role, since=NOON - timedelta(days=3), holders=[holder], state=PairState.OK,
+                    name=self.group, role=self.role, since=NOON - timedelta(days=3), holders=[holder], state=PairState.OK,
                     addresses=["203.0.113.100"],
                 )
             ],
@@ -162,13 +163,13 @@ class Double:
         return intents
 
     async def failover(self, request: FailoverRequest, person: str) -> list[str]:
-        if request.group not in (None, "main"):
+        if request.group not in (None, self.group):
             raise Refused("unknown-group", f"there is no group {request.group!r}", 404)
         if not self.peer_fit and not request.force:
             raise Refused("peer-unfit", "lb2 cannot take over: it does not answer")
         self.people.append(person)
-        self.role = Role.STANDBY
-        return ["main"]
+        self.role = Role.ACTIVE if self.role is Role.STANDBY else Role.STANDBY  # either node acts on both
+        return [self.group]
 
 
 def _away(one: MemberState) -> bool:
