@@ -88,6 +88,7 @@ class Haproxy:
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     extra: str = ""
+    retired: list[subprocess.Popen[bytes]] = field(default_factory=list)
     links: list[socket.socket] = field(default_factory=list)
 
     @property
@@ -99,7 +100,7 @@ class Haproxy:
         return self.folder / "server-state"
 
     def config(self) -> str:
-        inside = "/" + str(self.folder.relative_to(self.root))
+        inside = self._inside
         lines = [
             "global",
             f"  stats socket {inside}/admin.sock mode 600 level admin expose-fd listeners",
@@ -129,19 +130,33 @@ class Haproxy:
     def start(self) -> None:
         (self.folder / "haproxy.cfg").write_text(self.config())
         self.socket.unlink(missing_ok=True)
-        inside = "/" + str(self.folder.relative_to(self.root))
-        log = (self.folder / "haproxy.log").open("ab")
-        self.process = subprocess.Popen(
-            ["chroot", str(self.root), "haproxy", "-db", "-f", f"{inside}/haproxy.cfg"], stdout=log, stderr=log, cwd="/"
-        )
-        log.close()
+        self.process = self._launch()
         wait_until(self.answers, within=5, what="HAProxy answers")
 
+    @property
+    def _inside(self) -> str:
+        """The folder as HAProxy sees it."""
+        return "/" + str(self.folder.relative_to(self.root))
+
+    def _launch(self, *words: str) -> subprocess.Popen[bytes]:
+        command = ["chroot", str(self.root), "haproxy", "-db", "-f", f"{self._inside}/haproxy.cfg", *words]
+        with (self.folder / "haproxy.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
+
+    def reload(self) -> None:
+        """Start a new process, which takes the sockets over and lets the old one finish its work."""
+        assert self.process is not None
+        old = self.process
+        self.process = self._launch("-x", f"{self._inside}/admin.sock", "-sf", str(old.pid))
+        self.retired.append(old)
+        wait_until(lambda: self.answers() and f"Pid: {self.process.pid}\n" in self.ask("show info"), within=5, what="reload")
+
     def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(5)
-            self.process = None
+        for process in [*self.retired, *([self.process] if self.process else [])]:
+            process.kill()
+            process.wait(5)
+        self.process = None
+        self.retired.clear()
 
     def hang_up(self) -> None:
         for link in self.links:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -94,6 +95,24 @@ def test_a_killed_haproxy_comes_back_drained(one: tuple[Rotad, Haproxy, Member, 
     assert a.callers == before
 
 
+def test_a_reload_keeps_the_drain_and_the_running_work(one: tuple[Rotad, Haproxy, Member, Member]) -> None:
+    rotad, haproxy, *_ = one
+    got = haproxy.call("pacs")
+    assert got
+    name, link = got
+    rotad.intend("drain", name)
+    answers: list[str] = []
+    for _ in range(3):
+        thread = hammer(haproxy, 1.0, answers)
+        haproxy.reload()
+        thread.join()
+    assert len(answers) > 20
+    assert name not in answers
+    until(lambda: rotad.events(kind="haproxy", after="reloaded"), within=7)
+    assert rotad.events(kind="haproxy", after="down") == []
+    assert rotad.events(kind="verdict", before="up") == []
+
+
 def test_a_haproxy_that_starts_while_rotad_is_dead_is_drained(one: tuple[Rotad, Haproxy, Member, Member]) -> None:
     rotad, haproxy, a, _ = one
     rotad.intend("halt", "pacs-a")
@@ -181,3 +200,30 @@ def test_a_verdict_is_journalled_with_its_reason(one: tuple[Rotad, Haproxy, Memb
     assert "member-down:pacs/pacs-a" in rotad.alarms()
     a.up()
     until(lambda: "member-down:pacs/pacs-a" not in rotad.alarms())
+
+
+ASSOCIATION = """
+  tcp-request inspect-delay 5s
+  tcp-request content set-var-fmt(txn.assoc) "%[src]:%[src_port] %[req.payload(26,16)]|%[req.payload(10,16)]" if { req.len ge 42 }
+  tcp-request content track-sc0 var(txn.assoc) table rota.associations if { req.len ge 42 }
+  tcp-request content accept if { req.len ge 42 }
+"""
+
+
+def test_who_is_connected_has_ae_titles_member_and_bytes(bench: Bench) -> None:
+    haproxy = bench.haproxy("lb1", {"pacs": [bench.member("pacs-a"), bench.member("pacs-b")]}, extra=ASSOCIATION)
+    rotad = bench.rotad("lb1", haproxy, site({"pacs": service(1, ["pacs-a", "pacs-b"])}, nodes=("lb1",)))
+    rotad.start()
+    request = b"\x01\x00\x00\x00\x00\x44\x00\x01\x00\x00" + b"PACS_A".ljust(16) + b"CT 1".ljust(16) + bytes(32)
+    with socket.create_connection(("127.0.0.1", haproxy.ports["pacs"])) as link:
+        link.sendall(request)
+        member = link.recv(20).decode()
+        (found,) = until(lambda: [a for a in rotad.get("/v1/associations?service=pacs") if a["calling_ae"]])
+        expected = {
+            "service": "pacs", "member": member, "caller": f"127.0.0.1:{link.getsockname()[1]}", "calling_ae": "CT 1",
+            "called_ae": "PACS_A", "bytes_in": len(request), "bytes_out": len(member), "node": "lb1",
+        }  # fmt: skip
+        assert {key: found[key] for key in expected} == expected
+        assert found["age_s"] < 10
+    status, problem = rotad.request("GET", "/v1/associations?service=none")
+    assert (status, problem["code"]) == (404, "unknown-service")
