@@ -28,6 +28,7 @@ COMMANDS = {
     "report": ("rota.commands.report:report", "Availability, outages and failovers of a period, for people and programs."),
     "alarm": ("rota.commands.alarm:app", "Send a test message by every way by which alarms go out."),
     "version": ("rota.commands.status:version", "Show the versions of this command and of rotad on both nodes."),
+    "completion": ("rota.commands.complete:completion", "Print what makes bash, zsh or fish complete `rota`."),
     "check": ("rota.checks.cli:app", "Ask one server one question, as a health check does."),
     "verify": ("rota.verify:verify", "Ask every service through its address, and print a table."),
 }
@@ -75,6 +76,10 @@ def _root() -> None:
 def main() -> None:
     """Run `rota`. Exit 0 or 1 and nothing else: keepalived reads 2–255 as healthy with another weight."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # looking for plugins, which Rota has none of, takes 40 ms
+    if "_ROTA_COMPLETE" in os.environ:  # the shell asks what may follow
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
         code = app(prog_name="rota", standalone_mode=False)
         if code == 130:  # what typer makes of ctrl-C

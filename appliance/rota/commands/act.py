@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rota.commands.complete import members, services
 from rota.said import Said
 
 if TYPE_CHECKING:
     from rota.control.client import Rotad
     from rota.control.state import Intent
 
-Service = Annotated[str | None, typer.Argument(help="The service.", show_default=False)]
-Member = Annotated[str | None, typer.Argument(help="Its member.", show_default=False)]
-Everywhere = Annotated[str | None, typer.Option("--member", help="This member in all its services.", show_default=False)]
+Service = Annotated[str | None, typer.Argument(help="The service.", show_default=False, autocompletion=services)]
+Member = Annotated[str | None, typer.Argument(help="Its member.", show_default=False, autocompletion=members)]
+Everywhere = Annotated[
+    str | None,
+    typer.Option("--member", help="This member in all its services.", show_default=False, autocompletion=members),
+]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the journal.", show_default=False)]
 Until = Annotated[
     str | None, typer.Option("--until", help="End by itself: after 2h, at 16:30, at 2026-11-24T16:30.", show_default=False)

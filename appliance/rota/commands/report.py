@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rota.commands.complete import services
 from rota.said import Said
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def report(
         typer.Option("--from", help="Its beginning: 2026-11-01, 30d (ago), RFC 3339. [30 days ago]", show_default=False),
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="Its end, written as --from. [now]", show_default=False)] = None,
-    service: Annotated[str | None, typer.Option("--service", help="Of one service.", show_default=False)] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", help="Of one service.", show_default=False, autocompletion=services)
+    ] = None,
     as_html: Annotated[bool, typer.Option("--html", help="One HTML file that fetches nothing and prints well.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Rows for a spreadsheet.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,

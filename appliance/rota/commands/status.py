@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rota.commands.complete import services
 from rota.said import Said
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
     from rota.control.state import Alarm, GroupState, PeerState, ServiceState, Status
 
-EPILOG = "Example: rota status pacs"
-
 
 def status(
-    service: Annotated[str | None, typer.Argument(help="One service, with more detail.", show_default=False)] = None,
+    service: Annotated[
+        str | None, typer.Argument(help="One service, with more detail.", show_default=False, autocompletion=services)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show services, members, who is active and what is wrong.

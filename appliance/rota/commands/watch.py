@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rota.commands.complete import services
+
 if TYPE_CHECKING:
     from rota.control.client import Rotad
     from rota.control.state import Event
@@ -18,7 +20,9 @@ OVERLAP = timedelta(seconds=5)  # the journal and the stream meet here; ids tell
 
 
 def who(
-    service: Annotated[str | None, typer.Argument(help="The service; without one, all.", show_default=False)] = None,
+    service: Annotated[
+        str | None, typer.Argument(help="The service; without one, all.", show_default=False, autocompletion=services)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show who is connected now: caller, AE titles, member, age and bytes.
@@ -55,7 +59,9 @@ def events(
         typer.Option("--since", help="From when: 2h ago, 16:30, 2026-11-24, 2026-11-24T16:30.", show_default=False),
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="To when; written as --since.", show_default=False)] = None,
-    service: Annotated[str | None, typer.Option("--service", help="Of one service.", show_default=False)] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", help="Of one service.", show_default=False, autocompletion=services)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many, without --since.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing what happens, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
