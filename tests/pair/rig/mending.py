@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lib.lab import NODES, Host, Member
 from lib.poll import wait_until
-from pair.rig import nodes
+from pair.rig import control, nodes
 
 MEMBERS = {
     "pacs-a": (4242, 8042, 8443),
@@ -18,7 +18,7 @@ MEMBERS = {
 }
 
 
-_MEND_NODE = """for unit in haproxy keepalived; do
+_MEND_NODE = """for unit in haproxy keepalived rota-control; do
   systemctl kill --signal=CONT $unit.service 2>/dev/null
   systemctl reset-failed $unit.service 2>/dev/null
   systemctl start $unit.service || exit 1
@@ -26,16 +26,13 @@ done"""
 
 
 def mend(*, within: float = 60) -> None:
-    """Start what is off, undo every fault, make every member ready, and wait until the pair is steady."""
+    """Start what is off, undo every fault, take operators' words back, and wait until the pair is steady."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         for done in [pool.submit(_mend_node, Host(name)) for name in NODES]:
             done.result()
         for done in [pool.submit(_mend_member, Member(name), ports) for name, ports in MEMBERS.items()]:
             done.result()
-    for seen in nodes.snapshots():
-        for name, row in seen.servers.items():
-            if row["status"].startswith(("DRAIN", "MAINT")):
-                nodes.runtime(Host(seen.name), f"set server {name} state ready")
+    control.all_ready()
     wait_until(nodes.steady, within=within, what="a steady pair", every=0.3)
 
 
