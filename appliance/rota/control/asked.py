@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from rota.control.controller import Refused
 from rota.control.state import Closed, FailoverRequest, IntentRequest
 
-MAX_EVENTS = 10_000  # in one answer: about 2.5 MB, 50 ms of rotad's time
+MAX_EVENTS = 5_000  # in one answer: about 1 MB, and under 50 ms of rotad's time
 BODY_SECONDS = 10.0
 M = TypeVar("M", bound=BaseModel)
 

@@ -19,7 +19,7 @@ from rota.control.state import Association, Event, Intent, Problem, ServiceState
 from rota.said import Said
 
 SOCKET = Path("/run/rota/rotad.sock")
-PAGE = 10_000  # events in one answer, as many as the API gives
+PAGE = 5_000  # events in one answer, as many as the API gives
 STREAM_SILENCE = 45.0  # s: three heartbeats that did not come
 T = TypeVar("T")
 
