@@ -57,7 +57,7 @@ def build(
         cut=[cut for cut in cuts if id(cut) not in taken and cut.service in names],
         incidents=_incidents(history, begin, end),
         flaps=[f for f in _flaps(within) if f.service in names],
-        certificates=[a.text for a in status.alarms if "cert" in a.key],
+        certificates=[a.text for a in status.alarms if "certificate" in f"{a.key} {a.text}"],
     )
 
 
