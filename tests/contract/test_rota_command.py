@@ -150,3 +150,32 @@ def test_events_and_report(node: tuple[Rotad, Haproxy, list[Member]]) -> None:
     assert (pacs["availability"], document["outages"]) == (None, []), (
         "this node holds no address: it cannot say what callers met"
     )
+
+
+def test_follow_lives_through_a_killed_rotad(node: tuple[Rotad, Haproxy, list[Member]]) -> None:
+    """Each event once: those of before, those that come, and those written by the rotad that started anew."""
+    rotad, _, _ = node
+    rotad.intend("drain", "pacs-a")
+    command = [sys.executable, "-m", "rota.cli", "events", "--follow", "--json"]
+    with subprocess.Popen(command, env=environment(rotad), stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout
+        seen: list[dict[str, str]] = []
+
+        def read_until(kind: str, after: str) -> None:
+            assert following.stdout
+            for line in following.stdout:
+                seen.append(json.loads(line))
+                if (seen[-1]["kind"], seen[-1]["after"]) == (kind, after):
+                    return
+
+        read_until("intent", "drain")
+        rotad.intend("ready", "pacs-a")
+        read_until("intent", "ready")
+        rotad.kill()
+        rotad.start()
+        rotad.intend("halt", "pacs-b")
+        read_until("intent", "halt")
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 0
+    assert [e["after"] for e in seen if e["kind"] == "intent"] == ["drain", "ready", "halt"]
+    assert [e["after"] for e in seen if e["kind"] == "rotad"] == ["started", "started"]
