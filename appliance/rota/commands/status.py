@@ -40,14 +40,15 @@ def status(
         show.emit((chosen[0] if service else now).model_dump(mode="json"))
     else:
         out = show.console()
+        widest = max((len(m.name) for s in chosen for m in s.members), default=0)
         if service:
             _alarms(out, now, [a for a in now.alarms if service in a.key.replace("/", ":").split(":")])
-            _service(out, chosen[0], now.at, detail=True)
+            _service(out, chosen[0], now.at, widest, detail=True)
         else:
             _head(out, now)
             _alarms(out, now, now.alarms)
             for one in chosen:
-                _service(out, one, now.at)
+                _service(out, one, now.at, widest)
     raise typer.Exit(0 if _sound(now, chosen) else 1)
 
 
@@ -125,7 +126,7 @@ def _alarms(out: Console, now: Status, alarms: list[Alarm]) -> None:
         out.print(line)
 
 
-def _service(out: Console, one: ServiceState, at: datetime, *, detail: bool = False) -> None:
+def _service(out: Console, one: ServiceState, at: datetime, widest: int, *, detail: bool = False) -> None:
     from rota.commands import show, times
 
     line = show.text(one.name, "bold")
@@ -141,6 +142,9 @@ def _service(out: Console, one: ServiceState, at: datetime, *, detail: bool = Fa
         out.print(show.text(f"  {one.description}"))
     more = ("ADDRESS", "CHECK") if detail else ()
     rows = show.table("  MEMBER", "VERDICT", "FOR", "NEW WORK", "OPEN", *more, "INTENT", "REASON")
+    if out.width >= 110:  # the tables of all services line up; where room is short, each is as narrow as it can be
+        for column, width in zip(rows.columns, (widest + 2, len("cannot-store"), len("9 h 59 min"), 8, 7), strict=False):
+            column.min_width = width
     for member in one.members:
         since = times.length((at - member.since).total_seconds()) if member.since else "?"
         work = "yes" if member.in_use else "waits" if member.backup and member.verdict == "up" else "no"
