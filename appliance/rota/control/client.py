@@ -20,6 +20,7 @@ from rota.said import Said
 
 SOCKET = Path("/run/rota/rotad.sock")
 PAGE = 5_000  # events in one answer, as many as the API gives
+ACT_SECONDS = 60.0
 STREAM_SILENCE = 45.0  # s: three heartbeats that did not come
 T = TypeVar("T")
 
@@ -134,8 +135,8 @@ class Rotad:
         return self._parsed(adapter, self._ask("POST", path, json.dumps(body)))
 
     def _ask(self, method: str, path: str, body: str | None) -> bytes:
-        # An act waits longer: giving up on one that is being done would be a lie.
-        connection = _Connection(self.path, self._timeout * (4 if body else 1))
+        # An act waits much longer: giving up on one that is being done, perhaps by the peer, would be a lie.
+        connection = _Connection(self.path, max(self._timeout, ACT_SECONDS) if body else self._timeout)
         try:
             return self._read(self._send(connection, method, path, body))
         finally:
