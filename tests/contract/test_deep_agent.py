@@ -86,7 +86,7 @@ def balancer(daemon_root: Path, talker: Talker) -> Iterator[haproxy.Haproxy]:
         site = document([listener.getsockname()[1] for listener in listeners])
         found = stack.enter_context(haproxy.prepared(daemon_root.resolve(), site, haproxy_health_port=free_port()))
         config = found.folder / "haproxy.cfg"
-        text = config.read_text().replace("agent-inter 5s", "agent-inter 200ms")
+        text = config.read_text().replace("agent-inter 10s", "agent-inter 200ms")
         config.write_text(text.replace("agent-port 8405", f"agent-port {talker.port}"))
         found.start()
         try:
@@ -118,7 +118,7 @@ def test_an_end_of_rotad_releases_what_it_held(balancer: haproxy.Haproxy, talker
     # the trap: by itself HAProxy waits for the agent
     wait_until(lambda: balancer.stat("web", "a")["agent_status"] == "L4CON", within=5)
     assert balancer.stat("web", "a")["status"] == "DOWN (agent)"
-    assert release.main([str(balancer.folder / "admin.sock")]) == 0
+    assert release.main([str(balancer.folder / "haproxy/admin.sock")]) == 0
     assert balancer.stat("web", "a")["status"].startswith("UP")
 
 

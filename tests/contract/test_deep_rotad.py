@@ -90,12 +90,12 @@ def stage(daemon_root: Path, tmp_path: Path) -> Iterator[Stage]:
         config = balancer.folder / "haproxy.cfg"
         config.write_text(
             config.read_text()
-            .replace("agent-inter 5s", "agent-inter 300ms")
+            .replace("agent-inter 10s", "agent-inter 2s")
             .replace("agent-port 8405", f"agent-port {port}")
         )
         balancer.start()
         stack.callback(balancer.stop)
-        place: Any = SimpleNamespace(socket=balancer.folder / "admin.sock", state=balancer.folder / "server-state")
+        place: Any = SimpleNamespace(socket=balancer.folder / "haproxy/admin.sock", state=balancer.folder / "server-state")
         rotad = DeepRotad("lb1", tmp_path / "lb1", place, free_port(), {}, document, Authority(tmp_path / "ca"))
         rotad.agent_port = port
         stack.callback(rotad.kill)

@@ -9,10 +9,10 @@ from rota.model.schema import CheckKind, Mode, Service, TlsMode
 
 # Upper case: no member can have this name.
 FALLBACK = "FALLBACK"
-# Where rotad answers for what only deep checks know, and how often it is asked.
+# Where rotad answers for what only deep checks know, and how often it is asked: it tells changes by itself, at once.
 AGENT_ADDRESS = "127.0.0.1"
 AGENT_PORT = 8405
-AGENT_PACE = "5s"
+AGENT_PACE = "10s"
 
 
 def check_lines(name: str, service: Service) -> list[str]:

@@ -34,7 +34,7 @@ def test_each_member_asks_for_itself() -> None:
     for mode in ("l7", "l4-dr"):
         lines = servers(["find"], mode=mode)
         for name, line in zip("ab", lines, strict=True):
-            assert "agent-check agent-inter 5s agent-addr 127.0.0.1 agent-port 8405" in line
+            assert "agent-check agent-inter 10s agent-addr 127.0.0.1 agent-port 8405" in line
             assert f'agent-send "pacs/{name}\\n"' in line
 
 

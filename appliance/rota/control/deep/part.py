@@ -13,7 +13,7 @@ from rota.control.deep.ask import ask
 from rota.control.deep.question import Places, Question, questions
 from rota.control.deep.schedule import Schedule
 from rota.control.deep.standing import Member, Standings
-from rota.control.runtime import RuntimeFailed
+from rota.control.runtime import RuntimeFailed, target
 from rota.control.state import Verdict
 from rota.control.verdicts import main_row
 from rota.model.deep import Effect
@@ -46,6 +46,7 @@ class DeepChecks:
         self._agent = agent.Agent(self.standings.objection)
         self._site: Site | None = None
         self._asked: list[Question] = []
+        self._told: set[Member] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -80,6 +81,14 @@ class DeepChecks:
         with contextlib.suppress(RuntimeFailed):
             await runtime.act(release.releases(await runtime.command("show stat -1 4 -1")))
 
+    async def _tell(self, changed: set[Member], against: set[Member]) -> None:
+        """Tell HAProxy at once what it would hear at its next question."""
+        rows = [(m, row) for m in changed if self._core.snapshot and (row := main_row(self._core.snapshot, *m))]
+        names = [(target(row.backend, row.server), "down" if member in against else "up") for member, row in rows]
+        with contextlib.suppress(RuntimeFailed):
+            for complaint in await self._core.runtime.act(f"set server {name} agent {word}" for name, word in names):
+                log.warning("HAProxy: %s", complaint)
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
@@ -102,6 +111,10 @@ class DeepChecks:
             core.deep.clear()
             core.deep.update(found)
             core.follower.stale = True
+        against = {member for member, (verdict, _) in found.items() if verdict is Verdict.CANNOT_STORE}
+        if against != self._told:
+            core.spawn(self._tell(self._told ^ against, against))
+            self._told = against
         self._alarms(list(members))
 
     def _said(self, member: Member) -> tuple[Verdict, str] | None:
