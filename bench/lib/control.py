@@ -151,6 +151,8 @@ def verdict_to_file(node: Node, health: str) -> float:
     """Seconds from HAProxy's verdict to the track file that keepalived reads."""
     rotad, haproxy = node
     track, wanted = rotad.folder / "run/track/s7.m3", {"down": "-2147483648", "up": "0"}[health]
+    # else a check that happens to come in between takes it back
+    haproxy.ask("disable health s7/m3")
     command = f"set server s7/m3 health {health}"
     return timed(f"track file after {command}", lambda: haproxy.ask(command), lambda: track.read_text().strip() == wanted)
 
