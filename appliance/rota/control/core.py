@@ -42,6 +42,7 @@ from rota.model import Service, Site, dump
 log = logging.getLogger("rota.core")
 
 BACKLOG = 2000  # events that a slow subscriber may be behind
+NEWS = 60.0  # seconds: an event that arrives later than this after it happened is history
 MOST_CUT = 500  # cut senders told one by one
 
 
@@ -98,7 +99,7 @@ class Core:
         self.site, self.model_hash = site, hash_of(site)
         self.bridge.forget(set(self.services()))
         self.follower.stale = True
-        self.snapshot = None  # everything is looked at anew
+        self.follower.anew = True
         self.board.keep_only("member-down:", {f"member-down:{s}/{m}" for s, m in self.members()})
         self.board.keep_only("service-down:", {f"service-down:{s}" for s in self.services()})
         self.peers.sync()
@@ -123,6 +124,11 @@ class Core:
         event = self.journal.record(kind=kind, **fields)
         self.publish([event])
         return event
+
+    def take_events(self, rows: list[list[Any]]) -> None:
+        """Events from a peer; those of long ago go into the journal only, they are no news."""
+        now = self.clock.now()
+        self.publish(event for event in self.journal.take(rows) if abs((now - event.at).total_seconds()) < NEWS)
 
     def publish(self, events: Iterable[Event]) -> None:
         """Give events to the subscribers; one that is too far behind is let go."""

@@ -36,6 +36,7 @@ class Follower:
         self._silent = False
         self._looking = asyncio.Lock()
         self.tables: list[str] = []
+        self.anew = False  # another model: every member is looked at again
         self.stale = True  # something changed that the next poll must look at
 
     async def poll(self) -> None:
@@ -76,7 +77,8 @@ class Follower:
     async def _seen(self, snapshot: Snapshot) -> None:
         core = self._core
         first, self._answered = core.snapshot is None, core.clock.steady()
-        changed = first or core.snapshot is None or snapshot.rows != core.snapshot.rows or self._silent
+        changed = first or self.anew or core.snapshot is None or snapshot.rows != core.snapshot.rows or self._silent
+        self.anew = False
         core.snapshot, core.snapshot_at, core.haproxy_problem = snapshot, core.clock.steady(), None
         if self._silent or core.haproxy is None:
             await self._back()

@@ -7,11 +7,13 @@ import contextlib
 import logging
 import ssl
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rota.control.exchange import MAX_EVENTS, Answer, Errand, Exchange, FailoverErrand, Hello, PeerView
 from rota.control.peer import PeerClient, PeerFailed, PeerServer, certificate_ends, client_context
 from rota.control.state import Association, Intent, IntentRequest
+from rota.preflight.findings import Row
 
 if TYPE_CHECKING:
     from rota.control.core import Core
@@ -60,6 +62,12 @@ class Peers:
         if self._server:
             await self._server.close()
 
+    async def _preflight(self, service: str | None) -> list[Row]:
+        from rota.preflight.look import look  # the checks: needed when somebody asks
+
+        core = self._core
+        return await look(core.site, core.node, service, Path("/etc/haproxy/certs"))
+
     async def _keep_listening(self) -> None:
         core = self._core
         while True:
@@ -70,6 +78,7 @@ class Peers:
                             self._names, self._on_exchange, self._on_errand, self._on_failover,
                             core.own_associations,
                         )  # fmt: skip
+                        server.preflight = self._preflight
                         await server.start(core.config.peer)
                         self._server = server
                     self._server.renew(core.config.peer)
@@ -149,7 +158,7 @@ class Peers:
                 view.heard(answer.hello)
                 if core.receive(answer.intents):
                     await core.apply()
-                core.publish(core.journal.take(answer.events))
+                core.take_events(answer.events)
                 if answer.hello.digest == core.intents.digest() and len(answer.events) < MAX_EVENTS:
                     break
             if view.reached():
