@@ -221,23 +221,29 @@ def test_how_long_nobody_holds_the_address(pair: Roles, record_property: Any) ->
     active, standby = active_and_standby(pair)
     gaps = []
     for source, target in ((active, standby), (standby, active)):
+        log = f"tmp/moves-{len(gaps)}"
         with ExitStack() as stack:
             for node in (source, target):
-                command = ["sh", "-c", f"exec ip -tshort -o monitor address >{node.root}/tmp/moves-{len(gaps)}"]  # noqa: S108
+                command = ["sh", "-c", f"exec ip -tshort -o monitor address >{node.root}/{log}"]
                 process = stack.enter_context(subprocess.Popen(node.inside(*command)))
                 stack.callback(process.terminate)
-            for number, node in enumerate((source, target)):
-                probe = f"203.0.113.{number + 1}/32"  # seen in the log: the monitor listens
-                node.run("ip", "address", "add", probe, "dev", "lo")
-                wait_until(lambda n=node, p=probe: p in n.read(f"tmp/moves-{len(gaps)}"), within=5)
-                node.run("ip", "address", "del", probe, "dev", "lo")
+            for node in (source, target):
+                # it listens as soon as it reports an address of no meaning
+                wait_until(lambda n=node, log=log: probed(n, log), within=10)
             assert source.fail_over()[0] == 200
-            left = moment(source.read(f"tmp/moves-{len(gaps)}"), deleted=True)
-            came = moment(target.read(f"tmp/moves-{len(gaps)}"), deleted=False)
+            left = moment(source.read(log), deleted=True)
+            came = moment(target.read(log), deleted=False)
         gaps.append(came - left)
     record_property("gap_s", gaps)
     print("gap:", [f"{gap * 1000:.0f} ms" for gap in gaps])
     assert max(gaps) < 0.5
+
+
+def probed(node: Full, log: str) -> bool:
+    """Add and remove an address, and tell whether the monitor wrote that down."""
+    node.run("ip", "address", "add", "203.0.113.1/32", "dev", "lo")
+    node.run("ip", "address", "del", "203.0.113.1/32", "dev", "lo")
+    return "203.0.113.1/32" in node.read(log)
 
 
 def moment(text: str, *, deleted: bool) -> float:

@@ -83,13 +83,22 @@ def test_status_answers_quickly(thousand: tuple[Rotad, Haproxy, list[Member]]) -
 def test_a_verdict_is_in_its_track_file_within_300_ms(thousand: tuple[Rotad, Haproxy, list[Member]]) -> None:
     rotad, haproxy, _ = thousand
     track = rotad.folder / "run/track/s7.m3"
-    took = []
+    took: list[float] = []
+
+    def seen(health: str, text: str) -> bool:
+        """The next check may put the member's own health back before anybody looks: then this does not count."""
+        haproxy.ask(f"set server s7/m3 health {health}")
+        began = time.monotonic()
+        try:
+            until(lambda: track.read_text().strip() == text, within=0.7)
+        except TimeoutError:
+            return False
+        took.append(time.monotonic() - began)
+        return True
+
     for _ in range(5):
         for health, text in (("down", "-2147483648"), ("up", "0")):
-            haproxy.ask(f"set server s7/m3 health {health}")
-            began = time.monotonic()
-            until(lambda t=text: track.read_text().strip() == t, within=2)
-            took.append(time.monotonic() - began)
+            until(lambda h=health, t=text: seen(h, t), within=10)
     print(f"track file {min(took):.3f}..{max(took):.3f} s")
     assert sorted(took)[len(took) // 2] < 0.3
 
@@ -109,9 +118,10 @@ def test_a_thousand_members_that_flap_lose_nothing(thousand: tuple[Rotad, Haprox
         even.up()
         until(lambda: down() == 0, within=20)
     words: dict[tuple[str, str], list[str]] = {}
-    for event in rotad.get(f"/v1/events?limit=10000&since={since}"):
-        if event["kind"] == "verdict" and int(event["member"][1:]) % 2 == 0:
-            words.setdefault((event["service"], event["member"]), []).append(event["after"])
+    for number in range(SERVICES):
+        for event in rotad.get(f"/v1/events?limit=1000&service=s{number}&since={since}"):
+            if event["kind"] == "verdict" and int(event["member"][1:]) % 2 == 0:
+                words.setdefault((event["service"], event["member"]), []).append(event["after"])
     assert len(words) == count
     assert {tuple(told) for told in words.values()} == {("down", "up") * 3}
     rotad.intend("drain", "m0", "s0")
