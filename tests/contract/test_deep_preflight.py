@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from contract.rotad_node import Bench, service, site
 
 pytestmark = pytest.mark.contract
 
@@ -149,3 +150,32 @@ def test_for_people_and_for_vendors(net: Net, tmp_path: Path) -> None:
     ]
     done = preflight(net, tmp_path, "nothing")
     assert (done.returncode, done.stderr) == (1, "rota: there is no service 'nothing'; there are: pacs\n")
+
+
+def test_each_node_looks_for_itself(daemon_root: Path, tmp_path: Path) -> None:
+    """One command, both nodes' ways to the member; a node that cannot be asked is not passed over."""
+    with ExitStack() as stack:
+        bench = Bench(daemon_root, tmp_path, stack)
+        member = bench.member("a")
+        document = site({"pacs": service(1, ["a"])})
+        # on loopback, so that nothing leaves this machine
+        document["services"]["pacs"]["members"]["a"] = {"address": "127.0.0.1", "port": member.port}
+        rotads = [bench.rotad(name, bench.haproxy(name, {"pacs": [member]}), document) for name in ("lb1", "lb2")]
+        for rotad in rotads:
+            rotad.start()
+
+        def run(*more: str) -> tuple[int, dict[str, Any]]:
+            folder = rotads[0].folder
+            argv = [sys.executable, "-m", "rota.cli", "preflight", "--json", "--site", str(folder / "site.json")]
+            argv += ["--config", str(folder / "rotad.toml"), *more]
+            env = {**os.environ, "PYTHONPATH": str(TOP / "appliance")}
+            done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
+            return done.returncode, json.loads(done.stdout)
+
+        code, both = run()
+        assert (code, both["unasked"]) == (0, {}), both
+        assert [(r["node"], r["findings"][0]["level"]) for r in both["rows"]] == [("lb1", "ok"), ("lb2", "ok")]
+        rotads[1].kill()
+        code, one = run()
+        assert (code, list(one["unasked"]), [r["node"] for r in one["rows"]]) == (1, ["lb2"], ["lb1"])
+        assert run("--here")[0] == 0

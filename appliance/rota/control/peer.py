@@ -22,6 +22,7 @@ from rota.control.config import PeerConfig
 from rota.control.controller import Refused
 from rota.control.exchange import Answer, Errand, Exchange, FailoverErrand
 from rota.control.state import Association, Intent, Problem
+from rota.preflight.findings import Row
 
 log = logging.getLogger("rota.peer")
 
@@ -32,6 +33,7 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 _INTENTS = TypeAdapter(list[Intent])
 _ASSOCIATIONS = TypeAdapter(list[Association])
+_ROWS = TypeAdapter(list[Row])
 _NAMES = TypeAdapter(list[str])
 _JSON = {"Content-Type": "application/json"}
 
@@ -79,6 +81,7 @@ class PeerServer:
     ) -> None:
         self._peers = peers
         self._exchange, self._errand, self._failover, self._associations = exchange, errand, failover, associations
+        self.preflight: Callable[[str | None], Awaitable[list[Row]]] | None = None
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._context: ssl.SSLContext | None = None
@@ -91,6 +94,7 @@ class PeerServer:
         app.router.add_post("/peer/v1/intents", self._on_errand)
         app.router.add_post("/peer/v1/failover", self._on_failover)
         app.router.add_get("/peer/v1/associations", self._on_associations)
+        app.router.add_get("/peer/v1/preflight", self._on_preflight)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30)
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 (setup made it)
@@ -162,6 +166,12 @@ class PeerServer:
         found = await self._associations(request.query.get("service"))
         return web.Response(body=_ASSOCIATIONS.dump_json(found), content_type="application/json")
 
+    async def _on_preflight(self, request: web.Request) -> web.Response:
+        if self.preflight is None:
+            raise Refused("unavailable", "this node cannot look at its members now", 503)
+        found = await self.preflight(request.query.get("service"))
+        return web.Response(body=_ROWS.dump_json(found), content_type="application/json")
+
 
 def _problem(status: int, code: str, title: str) -> web.Response:
     body = Problem(status=status, code=code, title=title).model_dump_json()
@@ -195,6 +205,11 @@ class PeerClient:
         """The peer's own connections."""
         query = f"?service={service}" if service else ""
         return await self._ask("GET", f"associations{query}", None, _ASSOCIATIONS.validate_json)
+
+    async def preflight(self, service: str | None, *, deadline: float) -> list[Row]:
+        """What the peer finds on its way to the members."""
+        query = f"?service={service}" if service else ""
+        return await self._ask("GET", f"preflight{query}", None, _ROWS.validate_json, deadline=deadline)
 
     async def _ask(
         self, method: str, path: str, body: str | None, read: Callable[[bytes], T], deadline: float | None = None

@@ -25,6 +25,10 @@ def preflight(
     service: Annotated[str | None, typer.Argument(help="One service. Unset: all.", show_default=False)] = None,
     site: Annotated[Path, typer.Option("--site", metavar="PATH", help="The model.")] = Path("/etc/rota/site.json"),
     node: Annotated[str | None, typer.Option("--node", metavar="NAME", help="This node's name. Unset: as rotad's.")] = None,
+    config: Annotated[Path, typer.Option("--config", metavar="PATH", help="Configuration of rotad.")] = Path(
+        "/etc/rota/rotad.toml"
+    ),
+    here: Annotated[bool, typer.Option("--here", help="From this node alone.")] = False,
     files: Annotated[Path, typer.Option("--files", metavar="DIR", help="Certificates of members.")] = Path(
         "/etc/haproxy/certs"
     ),
@@ -33,16 +37,16 @@ def preflight(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Look at every member from this node, and print what to hand to the vendors for their allow-lists.
+    """Look at every member from each node, and print what to hand to the vendors for their allow-lists.
 
-    Needs root for the path's MTU and for direct routing. Run it on each node: each has its own way to the members.
-    Exit 1 when something blocks.
+    Needs root: it reads rotad's key to ask the other node, and looks at the path's MTU and at direct routing.
+    Exit 1 when something blocks, or when a node cannot be asked.
 
     Example: rota preflight pacs
     """
     from rota.commands import show
     from rota.model import load
-    from rota.preflight.look import look
+    from rota.preflight.nodes import every_node, own_config
     from rota.preflight.sheet import lines, to_csv
 
     found = load(site)
@@ -51,22 +55,28 @@ def preflight(
         raise Said(f"{site}: {first}")
     if service is not None and service not in found.site.services:
         raise Said(f"there is no service {service!r}; there are: {', '.join(found.site.services) or 'none'}")
-    name = node or _own_name(list(found.site.site.nodes))
+    settings = own_config(config)
+    name = node or (settings.node if settings else _own_name(list(found.site.site.nodes)))
     if name not in found.site.site.nodes:
         raise Said(f"{name} is not a node of the site; give --node")
-    rows = asyncio.run(look(found.site, name, service, files))
+    rows, missing = asyncio.run(every_node(found.site, name, service, files, None if here else settings))
     sheet = list(lines(found.site, service))
-    blocked = any(row.blocks for row in rows)
+    blocked = any(row.blocks for row in rows) or bool(missing)
     if csv is not None:
         if str(csv) == "-":
             typer.echo(to_csv(sheet), nl=False)
             raise typer.Exit(1 if blocked else 0)
         csv.write_text(to_csv(sheet), encoding="utf-8")
     if as_json:
-        show.emit({"node": name, "rows": [r.as_dict() for r in rows], "allow": [vars(s) for s in sheet], "blocks": blocked})
+        nodes = {"node": name, "unasked": missing, "blocks": blocked}
+        show.emit({**nodes, "rows": [r.as_dict() for r in rows], "allow": [vars(s) for s in sheet]})
     else:
         out = show.console()
-        _table(out, name, rows)
+        for seen_from in dict.fromkeys([name, *(row.node for row in rows)]):
+            _table(out, seen_from, [row for row in rows if row.node == seen_from])
+            out.print()
+        for other, why in missing.items():
+            out.print(show.text(f"{other} could not be asked: {why}", "bold red"))
         _sheet(out, sheet)
     raise typer.Exit(1 if blocked else 0)
 
@@ -74,12 +84,6 @@ def preflight(
 def _own_name(nodes: list[str]) -> str:
     import socket
 
-    from rota.control.config import DEFAULT, BadConfig, load
-
-    try:
-        return load(DEFAULT).node
-    except BadConfig:
-        pass
     own = socket.gethostname()
     return next((name for name in nodes if name in (own, own.partition(".")[0])), own)
 
