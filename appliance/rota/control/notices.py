@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rota.control.notice.desk import Desk, Notice
@@ -46,10 +47,10 @@ def ways(settings: Settings) -> tuple[list[Way], Syslog | None]:
 class Outbox:
     """What waits for one way, and the task that sends it."""
 
-    def __init__(self, way: Way, core: Core, *, most: int = _MOST) -> None:
+    def __init__(self, way: Way, core: Core, *, most: int = _MOST, pauses: Sequence[float] = _PAUSES) -> None:
         self.way = way
         self._core = core
-        self._most = most
+        self._most, self._pauses = most, pauses
         self._waiting: deque[tuple[float, Any]] = deque()
         self._there = asyncio.Event()
         self._lost = 0
@@ -77,18 +78,22 @@ class Outbox:
                     await self.way.send(item)
                 except Undelivered as problem:
                     self._fails(str(problem))
-                    await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+                    await asyncio.sleep(self._pauses[min(failures, len(self._pauses) - 1)])
                     failures += 1
                 except Exception:
                     # whatever it is about this item, the next ones must not wait for it
                     log.exception("%s: one message is dropped", self.way.name)
-                    self._waiting.popleft()
+                    self._done(item)
                 else:
                     failures = 0
-                    if self._waiting and self._waiting[0][1] is item:
-                        self._waiting.popleft()
+                    self._done(item)
                     self._core.board.clear(f"undelivered:{self.way.name}")
             self._there.clear()
+
+    def _done(self, item: Any) -> None:
+        # a full box may have let it go meanwhile
+        if self._waiting and self._waiting[0][1] is item:
+            self._waiting.popleft()
 
     def _fails(self, why: str) -> None:
         lost = f", {self._lost} are lost" if self._lost else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rota.control.metrics import families
 from rota.model.deep import DEFAULTS
+from rota.preflight.findings import Subject
 from unit.api import double
 
 PAGES = Path(__file__).resolve().parents[3] / "docs/reference"
@@ -48,3 +49,8 @@ def test_the_page_lists_exactly_the_metrics() -> None:
 def test_the_page_lists_exactly_the_kinds_of_deep_checks() -> None:
     page = (PAGES / "deep-checks.md").read_text()
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == list(DEFAULTS)
+
+
+def test_the_page_lists_what_preflight_looks_at() -> None:
+    page = (PAGES / "preflight.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [subject.value for subject in Subject]
