@@ -34,7 +34,7 @@ def member(node: Host, service: str, name: str) -> Json:
 
 def events(node: Host, **fields: str) -> list[Json]:
     """What the journal of `node` holds of the last ten minutes, with these values."""
-    found = json.loads(rota(node, "events", "--since", "10m", "--json"))
+    found = [json.loads(line) for line in rota(node, "events", "--since", "10m", "--json").splitlines()]
     return [event for event in found if all(event.get(key) == value for key, value in fields.items())]
 
 
