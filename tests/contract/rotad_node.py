@@ -88,6 +88,7 @@ class Haproxy:
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     extra: str = ""
+    level: str = "admin"
     retired: list[subprocess.Popen[bytes]] = field(default_factory=list)
     links: list[socket.socket] = field(default_factory=list)
 
@@ -103,7 +104,7 @@ class Haproxy:
         inside = self._inside
         lines = [
             "global",
-            f"  stats socket {inside}/admin.sock mode 600 level admin expose-fd listeners",
+            f"  stats socket {inside}/admin.sock mode 600 level {self.level} expose-fd listeners",
             f"  server-state-file {inside}/server-state",
             "  hard-stop-after 1s",
             "defaults",

@@ -164,3 +164,18 @@ def test_what_haproxy_cannot_mean_is_not_believed(rotad: Rotad, bench: Bench, ki
     assert rotad.events(kind="verdict", member="pacs-b", before="up") == []
     assert [e["after"] for e in rotad.events(kind="haproxy")] == ["down", "up"]
     assert rotad.haproxy.admin("pacs", "pacs-a") == 8
+
+
+def test_a_haproxy_that_refuses_is_an_alarm_and_is_asked_again(bench: Bench) -> None:
+    """Its socket gives no right to act: the drain is not in force, and nobody may believe that it is."""
+    haproxy = bench.haproxy("lb1", {"pacs": [bench.member("pacs-a"), bench.member("pacs-b")]}, level="operator")
+    rotad = bench.rotad("lb1", haproxy, DOCUMENT)
+    rotad.start()
+    rotad.intend("drain", "pacs-a")
+    assert "haproxy-refuses" in rotad.alarms()
+    assert rotad.member("pacs", "pacs-a")["in_use"]
+    haproxy.kill()
+    haproxy.level = "admin"
+    haproxy.start()
+    until(lambda: haproxy.admin("pacs", "pacs-a") == 8, within=7)
+    until(lambda: "haproxy-refuses" not in rotad.alarms(), within=7)

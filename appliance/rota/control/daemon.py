@@ -159,9 +159,9 @@ class Daemon:
     async def _tick(self) -> None:
         core = self.core
         while True:
-            if over := core.expire():
-                async with core.acting:
-                    await core.put_in_force(over)
+            if core.expire():
+                async with core.acting:  # and only now made: an operator may just have said something else
+                    await core.put_in_force(core.expire())
             if core.intents.problem:
                 await core.persist()
             for key, problem in (("state-file", core.statefile.problem), ("track-files", core.bridge.problem)):

@@ -30,6 +30,7 @@ class Follower:
         self._answered = core.clock.steady()
         self._statistics_at = float("-inf")
         self._cleared_at = float("-inf")
+        self._enforced_at = float("-inf")
         self._state_at = float("-inf")
         self._state_due = False
         self._forgot_health = False
@@ -84,10 +85,15 @@ class Follower:
             await self._back()
         if core.intents.begun_anew:
             self._adopt(snapshot)
-        if changed or self.stale:
+        due = core.clock.steady() - self._enforced_at >= core.config.pace.reclear
+        if changed or self.stale or due:
+            self._state_due = self._state_due or changed or self.stale
             self.stale = False
-            changed = await self.enforce() or changed
-            self._state_due = True
+            try:
+                changed = await self.enforce() or changed
+            except RuntimeFailed:
+                self.stale = True  # not done: again with the next snapshot
+                raise
         if changed or core.deep != self._deep or core.any_braked():
             await self._judge()
         if core.clock.steady() - self._cleared_at >= core.config.pace.reclear:
@@ -118,8 +124,10 @@ class Follower:
         core = self._core
         if core.snapshot is None:
             return False
+        self._enforced_at = core.clock.steady()
         needed = enforce.corrections(core.snapshot, core.members(), core.intents.state_of)
         if not needed:
+            core.board.clear("haproxy-refuses")
             return False
         halted = {key for key in needed if core.intents.state_of(key) is IntentState.HALT}
         cut = await self.connected(halted) if halted else []
@@ -132,6 +140,10 @@ class Follower:
         core.snapshot = await core.runtime.servers()
         core.snapshot_at = core.clock.steady()
         self._cleared_at = core.clock.steady() - core.config.pace.reclear + 1.0  # once more soon: some were on their way
+        left = enforce.corrections(core.snapshot, core.members(), core.intents.state_of)
+        names = ", ".join("/".join(key) for key in list(left)[:3])
+        text = f"HAProxy does not do what is wanted of {names}: {complaints[0] if complaints else 'it says nothing'}"
+        core.board.hold("haproxy-refuses", bool(left), "critical", text)
         self._keep_state(durable=True)
         return True
 
