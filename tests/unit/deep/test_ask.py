@@ -110,6 +110,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Case]]] = {
             "wrong-value": Case(Sql(value=2), "query", GOOD),
             "no-row": Case(Sql(value=None), "query", GOOD),
             "refused-login": Case(Sql(login_error=18456), "login", GOOD),
+            "no-such-database": Case(Sql(login_error=4060), "login", GOOD),
             "refused-query": Case(Sql(query_error=208), "query", GOOD),
             "disk-full": Case(Sql(query_error=1105), "no-room", GOOD),
             "hangs-on-login": Case(Sql(hangs_on="login"), "timeout", GOOD),

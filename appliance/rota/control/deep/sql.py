@@ -145,6 +145,32 @@ def _mysql(error: Any) -> Failure:
     return Failure(Reason.QUERY, f"refused (error {code})")
 
 
+class _Ended(Exception):
+    """The connection failed. No OSError: python-tds would sleep and then try the same dead connection again."""
+
+
+class _Once:
+    """A socket whose failures end the check."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
+            raise _Ended from error
+
+    def recv_into(self, buffer: memoryview, size: int = 0) -> int:
+        try:
+            return self._sock.recv_into(buffer, size)
+        except OSError as error:
+            raise _Ended from error
+
+
 async def mssql(question: Question, probe: Probe) -> str:
     """Microsoft SQL Server, by python-tds. Inside TLS the certificate must come from the members' CA."""
     import pytds
@@ -156,8 +182,8 @@ async def mssql(question: Question, probe: Probe) -> str:
     def work(sock: socket.socket) -> tuple[int, Any]:
         with pytds.connect(
             dsn=question.address.host, port=question.address.port, database=check.database, user=login.username,
-            password=login.password, timeout=question.deadline, login_timeout=question.deadline, appname="rota",
-            sock=sock, cafile=str(trust.ca) if trust else None, validate_host=bool(trust and trust.server_name),
+            password=login.password, timeout=question.deadline, login_timeout=0.8 * question.deadline, appname="rota",
+            sock=_Once(sock), cafile=str(trust.ca) if trust else None, validate_host=bool(trust and trust.server_name),
             disable_connect_retry=True, autocommit=True, readonly=True,
         ) as connection, connection.cursor() as cursor:  # fmt: skip
             cursor.execute(check.query)
@@ -166,25 +192,33 @@ async def mssql(question: Question, probe: Probe) -> str:
 
     try:
         return _judge(question, *await _threaded(question, probe, work))
-    except pytds.LoginError:
-        raise Failure(Reason.LOGIN, "login refused") from None
-    except pytds.ClosedConnectionError:
-        raise Failure(Reason.CLOSED, "the server ended the connection in place of an answer") from None
-    except pytds.Error as error:
-        number = getattr(error, "number", 0) or getattr(error, "msg_no", 0)
-        if number in (4060, 18452, 18456, 18486, 18487, 18488):
-            raise Failure(Reason.LOGIN, f"login refused (error {number})") from None
-        if number in (1105, 9002):
-            raise Failure(Reason.NO_ROOM, f"the database says that its disk is full (error {number})") from None
-        if not number:
-            raise Failure(Reason.BAD_ANSWER, f"not the answer of SQL Server ({type(error).__name__})") from None
-        raise Failure(Reason.QUERY, f"refused (error {number})") from None
+    except Failure:
+        raise
     except Exception as error:
-        # a driver that meets nonsense raises whatever it stumbles over
-        raise _broken(error, "SQL Server") from None
+        # with disable_connect_retry it waits out the login's time and then says TimeoutError, whatever the server said
+        raise _mssql(error.__cause__ if isinstance(error, TimeoutError) and error.__cause__ else error, probe) from None
 
 
-def _broken(error: Exception, what: str) -> Failure:
+def _mssql(error: BaseException, probe: Probe) -> Failure:
+    import pytds
+
+    number = getattr(error, "number", 0) or getattr(error, "msg_no", 0)
+    cause = error.__cause__ if isinstance(error, _Ended) else None
+    if isinstance(cause, TimeoutError):
+        return Failure(*probe.late())
+    if isinstance(error, _Ended | pytds.ClosedConnectionError):
+        return Failure(Reason.CLOSED, "the server ended the connection in place of an answer")
+    if isinstance(error, pytds.LoginError) or number in (4060, 18452, 18456, 18486, 18487, 18488):
+        return Failure(Reason.LOGIN, f"login refused (error {number or 18456})")
+    if number in (1105, 9002):
+        return Failure(Reason.NO_ROOM, f"the database says that its disk is full (error {number})")
+    if isinstance(error, pytds.Error) and number:
+        return Failure(Reason.QUERY, f"refused (error {number})")
+    # a driver that meets nonsense raises whatever it stumbles over
+    return _broken(error, "SQL Server")
+
+
+def _broken(error: BaseException, what: str) -> Failure:
     if isinstance(error, Failure):
         return error
     if isinstance(error, ssl.SSLError):
@@ -227,12 +261,10 @@ async def _threaded(question: Question, probe: Probe, work: Callable[[socket.soc
     threading.Thread(target=run, name=f"deep-{question.check.kind}", daemon=True).start()
     try:
         return await done
-    except asyncio.CancelledError:
+    finally:
         with contextlib.suppress(OSError):
             probe.received = max(probe.received, _received(ours))
             ours.shutdown(socket.SHUT_RDWR)
-        raise
-    finally:
         ours.close()
 
 
