@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
         "key": f"{FOLDER}/node.key",
     },
     "journal": {"days": 400, "mebibytes": 512},
+    "metrics": {"listen": "127.0.0.1", "port": 8410},
 }
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 

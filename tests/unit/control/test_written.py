@@ -60,7 +60,7 @@ def test_rotad_reads_it(tmp_path: Path) -> None:
     assert (read.node, read.peer.listen, read.peer.port) == ("lb1", "203.0.113.11", written.PEER_PORT)
     assert (read.journal_days, read.journal_mebibytes) == (7, 512), "what a site adds wins, and the rest stays"
     assert read.peer.addresses == {"lb2": ("198.51.100.12", 8407)}
-    assert read.raw["metrics"] == {"port": 9000}
+    assert read.raw["metrics"] == {"listen": "127.0.0.1", "port": 9000}
 
 
 def test_a_node_that_the_site_does_not_have_is_refused() -> None:
