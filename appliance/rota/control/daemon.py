@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rota import __version__
-from rota.control import netlink
+from rota.control.addresses import Addresses
 from rota.control.clock import JumpWatch
 from rota.control.config import DEFAULT, BadConfig, Config, load
 from rota.control.core import Core
 from rota.control.notify import Notifier
-from rota.control.pair import Move, holdings
-from rota.control.state import PairState, Role
 from rota.model import Site, parse
 
 log = logging.getLogger("rota.daemon")
@@ -68,7 +66,7 @@ class Daemon:
         self._notifier = notifier
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
-        self._look = asyncio.Event()
+        self._addresses = Addresses(self.core)
         self._jumps = JumpWatch(self.core.clock)
         self._beat = self.core.clock.steady()
         self._parts: list[Part] = []
@@ -87,13 +85,20 @@ class Daemon:
         self._first_words()
         core.moves.recover()
         await core.follower.poll()
-        self._look_at_addresses()
+        self._addresses.look()
         await core.peers.start()
         for name in PARTS:
             await self._start_part(name)
         core.journal.flush()
         self._notifier.ready(f"follows HAProxy of {core.node}")
-        loops = [self._follow(), self._tick(), self._pair(), self._keep_journal(), self._watchdog(), self._reloads()]
+        loops = [
+            self._follow(),
+            self._tick(),
+            self._addresses.run(),
+            self._keep_journal(),
+            self._watchdog(),
+            self._reloads(),
+        ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -170,65 +175,6 @@ class Daemon:
             if jump := self._jumps.jumped():
                 core.record("rotad", after="clock-jumped", reason=f"the clock of {core.node} jumped by {jump:+.0f} s")
             await asyncio.sleep(0.5)
-
-    async def _pair(self) -> None:
-        with netlink.watch() as listener:
-            loop = asyncio.get_running_loop()
-            loop.add_reader(listener, self._addresses_moved, listener)
-            try:
-                while True:
-                    self._look.clear()
-                    self._look_at_addresses()
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._look.wait(), 0.5)
-            finally:
-                loop.remove_reader(listener)
-
-    def _addresses_moved(self, listener: Any) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):
-            while listener.recv(65536):
-                pass
-        self._look.set()
-
-    def _look_at_addresses(self) -> None:
-        core = self.core
-        before = core.held
-        try:
-            core.held = holdings(core.site, core.node, core.list_addresses())
-            core.board.clear("addresses")
-        except netlink.AddressesUnknown as problem:
-            core.held = None
-            core.board.raise_("addresses", "critical", str(problem))
-        if core.held != before:
-            core.peers.kick()
-        sights = {name: view.held() for name, view in core.peers.views.items()}
-        for move in core.pair.update(core.site, core.node, core.held, sights):
-            self._tell(move)
-        for group in core.site.groups_of(core.node):
-            held, whole = (core.held or {}).get(group, 0), len(core.site.addresses_of(group))
-            text = f"{core.node} holds {held} of {whole} addresses of group {group}"
-            core.board.hold(f"half-active:{group}", 0 < held < whole, "critical", text, after=3.0)
-
-    def _tell(self, move: Move) -> None:
-        core = self.core
-        log.warning("group=%s %s=%s before=%s", move.group, move.kind, move.after, move.before)
-        core.record(move.kind, member=move.group, before=move.before, after=move.after)
-        if move.kind == "role" and move.before == Role.ACTIVE:
-            core.spawn(self._cut(move.group))
-        if move.kind == "pair":
-            split, none = move.after == PairState.SPLIT_BRAIN, move.after == PairState.NO_ACTIVE
-            core.board.hold(
-                f"split-brain:{move.group}", split, "critical", f"both nodes hold addresses of group {move.group}"
-            )
-            core.board.hold(
-                f"no-active:{move.group}", none, "critical", f"no node holds the addresses of group {move.group}"
-            )
-
-    async def _cut(self, group: str) -> None:
-        """Who was connected through a node that is active no more."""
-        core = self.core
-        keys = {key for key in core.members() if core.site.services[key[0]].group == group}
-        core.record_cut(await core.follower.connected(keys), f"group {group} left {core.node}")
 
     async def _keep_journal(self) -> None:
         core = self.core
