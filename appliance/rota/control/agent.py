@@ -32,7 +32,7 @@ def answer(question: bytes, objection: Objection) -> bytes:
 class _Line(asyncio.Protocol):
     """One connection. A protocol and no stream: a thousand members ask a hundred times a second, and this costs a third."""
 
-    def __init__(self, objection: Objection, open_: set[asyncio.BaseTransport]) -> None:
+    def __init__(self, objection: Objection, open_: set[asyncio.Transport]) -> None:
         self._objection = objection
         self._open = open_
         self._question = b""
@@ -73,7 +73,7 @@ class Agent:
     def __init__(self, objection: Objection) -> None:
         self._objection = objection
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.BaseTransport] = set()
+        self._open: set[asyncio.Transport] = set()
 
     @property
     def listening(self) -> bool:
@@ -96,5 +96,6 @@ class Agent:
         if self._server is not None:
             self._server.close()
             for transport in list(self._open):
-                transport.close()
+                transport.abort()
             await self._server.wait_closed()
+            await asyncio.sleep(0)  # the turn in which they are really closed

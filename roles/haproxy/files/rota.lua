@@ -108,40 +108,29 @@ end, 1)
 local PACE, PATIENCE = 5, 15
 local UNHEARD = { L4CON = true, L4TOUT = true, L6TOUT = true, L7TOUT = true, SOCKERR = true, L7RSP = true }
 core.register_task(function()
-  local silent = {}
-  while true do
+  local asked, silent = {}, {}
+  core.sleep(PACE)
+  for name, backend in pairs(core.backends) do
+    for title, server in pairs(backend.servers) do
+      -- most have no agent, and statistics are not free
+      if (server:get_stats().agent_status or "") ~= "" then asked[name .. "/" .. title] = server end
+    end
+  end
+  while next(asked) do
     core.sleep(PACE)
-    for name, backend in pairs(core.backends) do
-      for title, server in pairs(backend.servers) do
-        local key, stats = name .. "/" .. title, server:get_stats()
-        local heard = not UNHEARD[(stats.agent_status or ""):gsub("^%* ", "")]
-        if heard or tonumber(stats.agent_health) ~= 0 then
+    for key, server in pairs(asked) do
+      local stats = server:get_stats()
+      local heard = not UNHEARD[(stats.agent_status or ""):gsub("^%* ", "")]
+      if heard or tonumber(stats.agent_health) ~= 0 then
+        silent[key] = nil
+      else
+        silent[key] = (silent[key] or 0) + PACE
+        if silent[key] >= PATIENCE then
           silent[key] = nil
-        else
-          silent[key] = (silent[key] or 0) + PACE
-          if silent[key] >= PATIENCE then
-            silent[key] = nil
-            core.Warning("member " .. key .. ": the agent is silent, so what it said last no longer counts")
-            server:agent_force_up()
-          end
+          core.Warning("member " .. key .. ": the agent is silent, so what it said last no longer counts")
+          server:agent_force_up()
         end
       end
     end
   end
 end)
-
--- After a reload the process that was there before hands its tables over within milliseconds. Until then nobody may choose
--- the member of a feed that was in use; the file, which the unit writes before a reload, names these feeds.
-local started, feeds = os.time(), {}
-local file = io.open(({ ... })[1] or "")
-if file then
-  for line in file:lines() do feeds[line] = true end
-  file:close()
-end
-core.register_action("rota-settle", { "tcp-req" }, function(txn)
-  local name = txn.f:be_name()
-  while feeds[name] and os.time() - started < 8 do
-    if core.backends[name].stktable:lookup("1") then return end
-    core.msleep(10)
-  end
-end, 0)
