@@ -60,7 +60,7 @@ def restart(node: Host) -> None:
 
 def kill(node: Host) -> None:
     before = control.main_pid(node, "haproxy.service")
-    node.systemctl("kill", "--signal=KILL", "haproxy.service")
+    node.systemctl("kill", "--signal=KILL", "--kill-whom=main", "haproxy.service")
     control.restarted(node, before, "haproxy.service")
 
 
