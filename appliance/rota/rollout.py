@@ -54,7 +54,8 @@ def _files(site: Site, folder: Path) -> list[str]:
         }
         named["fallback.page"] = service.fallback.page if service.fallback else None
         for key, value in named.items():
-            if value is not None and not (folder / value).is_file():
+            # joined as the roles do: an absolute name is looked for below the folder, too
+            if value is not None and not Path(f"{folder}/{value}").is_file():
                 found.append(f"services.{name}.{key}: there is no file {value} in {folder}")
     return found
 
@@ -69,17 +70,15 @@ class Holders:
     @property
     def faults(self) -> list[str]:
         """What is wrong right now: nobody, or more than one, one line each."""
-        wrong = []
-        for group, nodes in self.groups.items():
-            if not nodes:
-                wrong.append(f"no node holds the addresses of group {group}")
-        for address, nodes in self.addresses.items():
-            if len(nodes) > 1:
-                wrong.append(f"{address} is on {' and '.join(nodes)}: split brain")
-        for group, nodes in self.groups.items():
-            if len(nodes) > 1:
-                wrong.append(f"group {group} is spread over {' and '.join(nodes)}")
-        return wrong
+        return [
+            f"no node holds the addresses of group {g}" for g, nodes in self.groups.items() if not nodes
+        ] + self.conflicts
+
+    @property
+    def conflicts(self) -> list[str]:
+        """Where more than one node is on duty: split brain, or an address that the model moved to another group."""
+        both = [f"{a} is on {' and '.join(n)}: split brain" for a, n in self.addresses.items() if len(n) > 1]
+        return both + [f"group {g} is spread over {' and '.join(n)}" for g, n in self.groups.items() if len(n) > 1]
 
     @property
     def orphans(self) -> list[str]:
@@ -88,7 +87,7 @@ class Holders:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, as a playbook wants them."""
-        return {**asdict(self), "faults": self.faults, "orphans": self.orphans}
+        return {**asdict(self), "faults": self.faults, "conflicts": self.conflicts, "orphans": self.orphans}
 
 
 def holders(site: Site, seen: dict[str, str]) -> Holders:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A balancer takes a connection before it knows whether it has a member for it, and closes it at once when not.
 _LINGER = 0.3
 _AT_ONCE = 32
+_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,21 @@ async def ask(question: Question, turn: asyncio.Semaphore) -> Row:
     return Row(*place, word, verdict.reason.value, verdict.detail, round(verdict.elapsed_ms, 1))
 
 
-async def ask_all(asked: list[Question]) -> list[Row]:
-    """Ask all of them at once, a limited number at a time; rows in the order of the questions."""
+async def ask_all(asked: list[Question], *, wait: float = 0.0) -> list[Row]:
+    """Ask all of them at once, a limited number at a time; rows in the order of the questions.
+
+    What is down is asked again for `wait` seconds: after a start, a balancer's own checks are still on their way.
+    """
     turn = asyncio.Semaphore(_AT_ONCE)
-    return await asyncio.gather(*(ask(question, turn) for question in asked))
+    loop = asyncio.get_running_loop()
+    end = loop.time() + wait
+    rows = await asyncio.gather(*(ask(question, turn) for question in asked))
+    while (down := [n for n, row in enumerate(rows) if row.verdict == "down"]) and loop.time() < end:
+        await asyncio.sleep(_PAUSE)
+        again = await asyncio.gather(*(ask(asked[n], turn) for n in down))
+        for n, row in zip(down, again, strict=True):
+            rows[n] = row
+    return rows
 
 
 def worst(answers: dict[str, str]) -> list[Row]:
@@ -178,6 +190,9 @@ def verify(
     site: Annotated[
         Path, typer.Option("--site", metavar="PATH", help="The model: site.json, or an inventory directory.")
     ] = Path("/etc/rota/site.json"),
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="S", help="Seconds for which services that are down are asked again.")
+    ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Ask every service through its address, and print a table. Exit 0 when none is down, else 1."""
@@ -190,6 +205,6 @@ def verify(
         print("\n".join(errors), file=sys.stderr)
         raise typer.Exit(1)
     quieten()
-    rows = asyncio.run(ask_all(questions(result.site)))
+    rows = asyncio.run(ask_all(questions(result.site), wait=wait))
     print(json.dumps([asdict(row) for row in rows]) if as_json else table(rows))
     raise typer.Exit(any(row.verdict == "down" for row in rows))

@@ -30,7 +30,7 @@ from bench.lib.network import (
 )
 from bench.lib.probing import Prober, longest_gap
 from bench.lib.processes import argv, ask, cpu_seconds, environment, listening, running, until
-from bench.lib.report import Report, Sample, Target, figure
+from bench.lib.report import Report, Sample, Target, figure, show
 from bench.lib.root import ensure_root
 from bench.lib.sites import Document, pair, parsed
 
@@ -220,7 +220,7 @@ def deaths(root: Path, rounds: int, report: Report) -> None:
 
 
 def main() -> None:
-    """Measure, and print both reports."""
+    """Measure, and print the reports."""
     parser = argparse.ArgumentParser(prog="bench/checks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20, help="length of one round of checks")
@@ -228,17 +228,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print figures for a program")
     options = parser.parse_args()
     root = ensure_root()
+    costs = Report("What checks cost", ["way", "200 members every 2 s", "CPU per check", "times HAProxy's"])
+    ends = Report(
+        "A member dies under traffic, 50 new associations a second",
+        ["how", "out after", "longest gap", "failed associations"],
+    )
     if options.only != "death":
-        report = Report("What checks cost", ["way", "200 members every 2 s", "CPU per check", "times HAProxy's"])
-        cost(root, options.rounds, options.seconds, report)
-        report.show(as_json=options.json)
+        cost(root, options.rounds, options.seconds, costs)
     if options.only != "cost":
-        report = Report(
-            "A member dies under traffic, 50 new associations a second",
-            ["how", "out after", "longest gap", "associations that failed"],
-        )
-        deaths(root, options.rounds, report)
-        report.show(as_json=options.json)
+        deaths(root, options.rounds, ends)
+    show([report for report in (costs, ends) if report.rows], as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from bench.lib.calm import Calm
 from bench.lib.images import make_images
 from bench.lib.network import BEHIND_NODE, CLIENT, DIRECT, HOSTS, NODE, NODE_TO_CLIENT, SERVER, SERVICE, network, quickack
 from bench.lib.processes import argv, cpu_tree_seconds, environment, listening, running, until
-from bench.lib.report import Report, Sample, Target, figure
+from bench.lib.report import Report, Sample, Target, figure, show
 from bench.lib.root import ensure_root
 from bench.lib.sites import pair, parsed
 
@@ -221,7 +221,7 @@ def main() -> None:
         Target.at_least("TCP_NODELAY: Rota against nginx", fast[ROTA] / fast[NGINX], 1, "×"),
     ]
     report.notes.append(calm.note())
-    report.show(as_json=options.json)
+    show([report], as_json=options.json)
 
 
 def _run(root: Path, names: list[str], rounds: int, env: dict[str, str], calm: Calm) -> tuple[str, list[Way], int]:

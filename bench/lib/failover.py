@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bench.lib.probing import Prober, longest_gap
 from bench.lib.processes import until
-from bench.lib.report import Report, Sample, Target
+from bench.lib.report import Report, Sample, Target, show
 
 NODES = ("lb1", "lb2")
 MEMBERS = {"pacs-a": "198.51.100.21", "pacs-b": "198.51.100.22"}
@@ -163,7 +163,7 @@ def main() -> None:
     for fault in FAULTS:
         if not options.only or fault.name in options.only:
             measure(fault, options.rounds, options.interval, options.called, report)
-    report.show(as_json=options.json)
+    show([report], as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.lib.report import Report, Sample, Target
+from bench.lib.report import Report, Sample, Target, show
 from bench.lib.root import TOP
 from bench.lib.sites import large, parsed, write_inventory
 
@@ -64,7 +64,7 @@ def main() -> None:
             limit = {"rota validate": 3.0, "make render, both nodes": 60.0}.get(name)
             if limit:
                 report.targets.append(Target.at_most(name, sample.median, limit, "s"))
-    report.show(as_json=options.json)
+    show([report], as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -75,18 +75,18 @@ class Report:
         before, after = self.load_before, os.getloadavg()[0]
         return f"{when}, {os.cpu_count()} cores, Linux {platform.release()}, load {before:.1f} before, {after:.1f} after"
 
-    def show(self, *, as_json: bool) -> None:
-        """Print the report."""
-        if as_json:
-            shown = {
-                "title": self.title,
-                "machine": self.machine(),
-                "figures": self.figures,
-                "targets": [asdict(target) for target in self.targets],
-                "notes": self.notes,
-            }
-            print(json.dumps(shown, indent=2, default=asdict))
-            return
+    def as_dict(self) -> dict[str, object]:
+        """Plain figures for a program."""
+        return {
+            "title": self.title,
+            "machine": self.machine(),
+            "figures": self.figures,
+            "targets": [asdict(target) for target in self.targets],
+            "notes": self.notes,
+        }
+
+    def print(self) -> None:
+        """Print the tables for people."""
         console = Console(width=130, soft_wrap=False)
         table = Table(title=self.title, title_justify="left", title_style="bold")
         for number, column in enumerate(self.columns):
@@ -102,6 +102,15 @@ class Report:
         for note in self.notes:
             console.print(note)
         console.print(self.machine(), style="dim")
+
+
+def show(reports: Sequence[Report], *, as_json: bool) -> None:
+    """Print `reports`, as tables or as one JSON list."""
+    if as_json:
+        print(json.dumps([report.as_dict() for report in reports], indent=2, default=asdict, ensure_ascii=False))
+        return
+    for report in reports:
+        report.print()
 
 
 def figure(value: float) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 
 from bench.lib.failover import NODES, container, podman
-from bench.lib.report import Report, Sample, Target
+from bench.lib.report import Report, Sample, Target, show
 from bench.lib.root import TOP
 
 # `PLAY RECAP` of Ansible: host : ok=1 changed=2 …
@@ -61,7 +61,7 @@ def main() -> None:
         report.add(name, sample.show())
         report.figures[name] = sample
         report.targets.append(Target.at_most(name, sample.median, limit, "s"))
-    report.show(as_json=options.json)
+    show([report], as_json=options.json)
 
 
 if __name__ == "__main__":

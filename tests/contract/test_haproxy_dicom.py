@@ -224,9 +224,13 @@ def test_a_fault_of_our_own_code_refuses(daemon_root: Path, stack: contextlib.Ex
     assert calls(pair.a) + calls(pair.b) == []
 
 
-@pytest.mark.parametrize("routes", [{}, {"PACS": ["pacs-a", "pacs-b"]}])
-def test_a_caller_keeps_its_archive(daemon_root: Path, stack: contextlib.ExitStack, routes: dict[str, Any]) -> None:
-    pair = Pair(daemon_root, stack, persistence="calling-ae", routes=routes)
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"routes": {"PACS": ["pacs-a", "pacs-b"]}}, {"each": {"max_associations": 9}}],
+    ids=["plain", "routes", "limits"],
+)
+def test_a_caller_keeps_its_archive(daemon_root: Path, stack: contextlib.ExitStack, more: dict[str, Any]) -> None:
+    pair = Pair(daemon_root, stack, persistence="calling-ae", **more)
     for _ in range(4):
         for caller in ("CT1", "CT2"):
             with association(pair.port, calling="BUSY"):  # leastconn alone would now prefer the other one
@@ -234,6 +238,27 @@ def test_a_caller_keeps_its_archive(daemon_root: Path, stack: contextlib.ExitSta
     for caller in ("CT1", "CT2"):
         served = [scp for scp in (pair.a, pair.b) if ("PACS", caller) in scp.calls]
         assert len(served) == 1, caller
+
+
+@pytest.mark.parametrize("kind", ["calling-ae", "source"])
+def test_a_caller_whose_archive_is_full_goes_to_another(daemon_root: Path, stack: contextlib.ExitStack, kind: str) -> None:
+    """Better another archive now than a refusal after the queue."""
+    pair = Pair(daemon_root, stack, persistence=kind, each={"max_associations": 1})
+    with association(pair.port, calling="CT1"):
+        begun = time.monotonic()
+        assert echo(pair.port, calling="CT1") == 0
+        assert time.monotonic() - begun < 0.9
+    assert (len(calls(pair.a)), len(calls(pair.b))) == (1, 1)
+
+
+def test_a_source_keeps_its_archive_on_a_route(daemon_root: Path, stack: contextlib.ExitStack) -> None:
+    pair = Pair(daemon_root, stack, persistence="source", routes={"PACS": ["pacs-a", "pacs-b"]})
+    assert echo(pair.port, source="127.0.0.7") == 0
+    for _ in range(3):
+        with association(pair.port, source="127.0.0.8"):
+            assert echo(pair.port, source="127.0.0.7") == 0
+    served = [len([call for call in calls(scp)]) for scp in (pair.a, pair.b)]
+    assert sorted(served) == [3, 4], "all of one source in one place"
 
 
 def test_a_drained_member_gets_no_new_work(daemon_root: Path, stack: contextlib.ExitStack) -> None:

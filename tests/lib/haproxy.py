@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import shutil
@@ -95,6 +96,7 @@ class Haproxy:
             self.process = subprocess.Popen([*self.prefix, *command], stdout=log, stderr=subprocess.STDOUT)
         wait_until(lambda: "Loading success" in self.log or self._running().poll() is not None, within=10)
         assert self._running().poll() is None, self.log
+        wait_until(self._master_listens, within=5)
 
     def stop(self) -> None:
         """End it at once."""
@@ -147,6 +149,11 @@ class Haproxy:
 
         wait_until(found, within=within)
         return found()[-1]
+
+    def _master_listens(self) -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return "worker" in self.ask_master("show proc")
+        return False
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self.process is not None, "it was not started"

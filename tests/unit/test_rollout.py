@@ -121,3 +121,24 @@ def test_the_standby_comes_first(site: Site) -> None:
     active = rollout.holders(site, seen(lb1="198.51.100.100/24 198.51.100.101/24"))
     assert rollout.order(site, active) == ["lb2", "lb1"]
     assert rollout.order(site, rollout.holders(site, seen())) == ["lb1", "lb2"]
+
+
+def test_an_address_that_changed_its_group_is_a_conflict_before_a_rollout(site: Site) -> None:
+    """Both groups of the new model would begin on two nodes; nobody on duty yet is no conflict."""
+    assert rollout.holders(site, seen()).conflicts == []
+    moved = deepcopy(DOCUMENT)
+    moved["services"]["two"]["group"] = "imaging"
+    known = parse(moved).site
+    assert known is not None
+    held = rollout.holders(known, seen(lb1="198.51.100.100/24", lb2="198.51.100.101/24"))
+    assert held.conflicts == ["group imaging is spread over lb1 and lb2"]
+
+
+def test_an_absolute_file_name_is_looked_for_where_the_roles_do(tmp_path: Path) -> None:
+    (tmp_path / "web.pem").touch()
+    document = deepcopy(DOCUMENT)
+    document["services"]["two"] |= {
+        "profile": "viewer",
+        "tls": {"mode": "offload", "certificate": str(tmp_path / "web.pem")},
+    }
+    assert rollout.judge(document, NODES, tmp_path).errors != []

@@ -111,21 +111,19 @@ def _admission(backend: str, service: Service, members: list[str]) -> list[str]:
         ours = " ".join(member for member in named if member in members) or "-"
         route = quote(f"str({ours})")
         lines.append(f"tcp-request content set-var(txn.route) {route} if {{ var(txn.called) -m str {quote(called)} }}")
-    if service.persistence.kind is PersistenceKind.CALLING_AE:
-        lines.append(f"tcp-request content set-var(txn.sticky_id) var(txn.sticky),table_server_id({backend})")
+    if service.persistence.kind is not PersistenceKind.NONE:
+        key = "var(txn.sticky)" if service.persistence.kind is PersistenceKind.CALLING_AE else "src"
+        lines.append(f"tcp-request content set-var(txn.sticky_id) {key},table_server_id({backend})")
     lines += [
         # what stays if the action should fail: no association may pass unjudged
         "tcp-request content set-var(txn.verdict) str(fault)",
         f"tcp-request content lua.rota-admit {times.queue}",
         f"{busy} unless {{ var(txn.verdict) -m str accepted }}",
+        "use-server %[var(txn.member)] if { var(txn.member) -m found }",
     ]
     if service.routes:
-        lines += [
-            # A study must never land in the archive of another called AE: no second choice, whatever happens.
-            "no option redispatch",
-            "option persist",
-            "use-server %[var(txn.member)] if { var(txn.member) -m found }",
-        ]
+        # A study must never land in the archive of another called AE: no second choice, whatever happens.
+        lines += ["no option redispatch", "option persist"]
     return lines
 
 

@@ -70,6 +70,9 @@ def _globals(site: Site, node: str, *, checks: bool) -> Section:
         f"vrrp_startup_delay {delay}",
         # a busy HAProxy must not keep the adverts waiting: a late one looks like a dead node
         "vrrp_priority -15",
+        # … and when one is late all the same, in steps before everything else (realtime, RR)
+        "max_auto_priority 20",
+        "min_auto_priority_delay 100000",
         "vrrp_garp_master_delay 1",
         "vrrp_garp_master_repeat 3",
         "vrrp_garp_master_refresh 30",

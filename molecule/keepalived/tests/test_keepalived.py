@@ -80,7 +80,7 @@ def test_a_stop_hands_over_at_once_and_the_return_takes_nothing_back():
 
 
 def test_a_killed_haproxy_hands_over_and_comes_back_as_standby():
-    LB1.systemctl("kill", "--signal=KILL", "haproxy.service")
+    LB1.systemctl("kill", "--signal=KILL", "--kill-whom=main", "haproxy.service")
     wait_until(holds(LB2, *IMAGING), within=5)
     wait_until(lambda: LB1.active("haproxy.service"), within=10, what="haproxy is back")
     assert holds(LB2, *IMAGING)()

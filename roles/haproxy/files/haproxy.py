@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Take a staged HAProxy configuration into use, or put the old one back; keep health and drains over a reload.
 
-Usage: haproxy activate [--check] | save | forget | prepare | transparent-on | transparent-off
+Usage: haproxy activate [--check] | save | stop | forget | prepare | transparent-on | transparent-off
 
 `activate` compares /etc/haproxy/staged with /etc/haproxy, has haproxy judge the staged files as they lie together, then
 replaces them, reloads and looks whether the new process answers. If not, the old files come back and are loaded again.
@@ -123,10 +123,24 @@ def running():
     return subprocess.run(["systemctl", "is-active", "--quiet", "haproxy.service"], timeout=30, check=False).returncode == 0
 
 
+def wait_for_master(limit=5.0):
+    """Wait until the master takes questions: a service that has just started is ready a moment before that."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            ask(MASTER, "show proc")
+            return
+        except (ConnectionError, FileNotFoundError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def reload():
     """Reload and wait for the answer of the new process; Refused with what it said."""
     save()
     try:
+        wait_for_master()
         answer = ask(MASTER, "reload")
     except OSError as error:
         raise Refused(f"the running haproxy cannot be asked to reload ({error})") from error
@@ -201,10 +215,11 @@ def hand_over(path, text):
     os.rename(beside, path)
 
 
-def save():
+def save(wait=True):
     """Write health and drains where the next process reads them, and which feeds have a member."""
     try:
-        wait_for_tables()
+        if wait:
+            wait_for_tables()
         state, tables = ask(ADMIN, "show servers state", 5.0), ask(ADMIN, "show table", 5.0)
     except OSError:
         return  # a process that does not answer has nothing to hand over
@@ -267,6 +282,7 @@ def main(words):
     """Run one command."""
     commands = {
         "save": save,
+        "stop": lambda: save(wait=False),  # no successor is there to take tables over
         "forget": forget,
         "prepare": prepare,
         "transparent-on": transparent_on,

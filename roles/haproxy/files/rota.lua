@@ -75,8 +75,9 @@ local function words(text)
   return set
 end
 
--- Sets txn.verdict to accepted, busy or no-member, and for a routed called AE txn.member. When all members are at their
--- limit it waits, `patience` milliseconds at most.
+-- Sets txn.verdict to accepted, busy or no-member. Sets txn.member where HAProxy may not choose: for a routed called AE, and
+-- for a caller that had a member before (which may be full now). When all are at their limit it waits, `patience`
+-- milliseconds at most.
 core.register_action("rota-admit", { "tcp-req" }, function(txn, patience)
   local backend = txn.f:be_name()
   local route = words(txn:get_var("txn.route"))
@@ -91,7 +92,7 @@ core.register_action("rota-admit", { "tcp-req" }, function(txn, patience)
     local server = pick(list, sticky)
     if server then
       txn:set_var("txn.verdict", "accepted")
-      if route then txn:set_var("txn.member", server:get_name()) end
+      if route or sticky then txn:set_var("txn.member", server:get_name()) end
       return
     end
     if waited >= tonumber(patience) then
