@@ -135,3 +135,19 @@ core.register_task(function()
     end
   end
 end)
+
+-- After a reload the process that was there before hands its tables over within milliseconds. Until then nobody may choose
+-- the member of a feed that was in use; the file, which the unit writes before a reload, names these feeds.
+local started, feeds = os.time(), {}
+local file = io.open(({ ... })[1] or "")
+if file then
+  for line in file:lines() do feeds[line] = true end
+  file:close()
+end
+core.register_action("rota-settle", { "tcp-req" }, function(txn)
+  local name = txn.f:be_name()
+  while feeds[name] and os.time() - started < 8 do
+    if core.backends[name].stktable:lookup("1") then return end
+    core.msleep(10)
+  end
+end, 0)
