@@ -38,13 +38,14 @@ def _own(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _running(argv: list[str], folder: Path, port: int) -> Iterator[int]:
+def _running(argv: list[str], folder: Path, port: int, ready: str = "") -> Iterator[int]:
     import socket
 
     def listens() -> bool:
         assert_alive()
+        # a server that still starts takes connections, and turns them away
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return True
+            return ready in (folder / "log").read_text(errors="replace")
         return False
 
     def assert_alive() -> None:
@@ -80,7 +81,7 @@ def postgresql(folder: Path) -> Iterator[int]:
     subprocess.run(_as_user([*setup, "--no-sync", "-E", "UTF8", "--locale=C"]), check=True, capture_output=True, timeout=120)
     port = free_port()
     argv = [str(program), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
-    with _running(argv, folder, port):
+    with _running(argv, folder, port, "ready to accept connections"):
         yield port
 
 
@@ -106,7 +107,7 @@ def mariadb(folder: Path) -> Iterator[int]:
     port = free_port()
     argv = [str(program), "--no-defaults", f"--datadir={data}", "--bind-address=127.0.0.1", f"--port={port}"]
     argv += [f"--socket={folder}/s", f"--init-file={start}", "--skip-name-resolve", "--innodb-flush-method=nosync"]
-    with _running(argv, folder, port):
+    with _running(argv, folder, port, "ready for connections"):
         yield port
 
 
