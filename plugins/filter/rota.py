@@ -44,6 +44,13 @@ def rota_host(document: dict[str, Any], node: str) -> dict[str, Any]:
     return host.view(_site(document), node).as_dict()
 
 
+def rota_rotad(document: dict[str, Any], node: str, added: dict[str, Any]) -> str:
+    """The text of rotad.toml on `node`; `added` are tables that win over the built-in ones."""
+    from rota.control import written
+
+    return written.text(_site(document), node, json.loads(json.dumps(added)))
+
+
 def rota_judge(document: dict[str, Any], inventory: list[str], folder: str) -> dict[str, Any]:
     """Errors, warnings and (without errors) the normalised model of a site that is about to be rolled out."""
     from rota import rollout
@@ -103,6 +110,7 @@ class FilterModule:
             "rota_haproxy": rota_haproxy,
             "rota_keepalived": rota_keepalived,
             "rota_host": rota_host,
+            "rota_rotad": rota_rotad,
             "rota_judge": rota_judge,
             "rota_holders": rota_holders,
             "rota_rows": rota_rows,

@@ -43,6 +43,9 @@ CASES: dict[str, dict[str, Any]] = {
     "dicom": {"s": dicom()},
     "dicom-tls": {"s": dicom(profile="dicom-tls")},
     **{name: {"s": other(name)} for name in ("hl7", "hl7-tls", *WEB, "database", "tcp")},
+    # deep checks
+    "deep": {"s": dicom(deep=["find", "store"])},
+    "deep-l4": {"s": dicom(mode="l4-dr", port=4242, deep=["find"])},
     # modes
     "transparent": {"s": dicom(mode="l7-transparent")},
     "transparent-web": {"s": other("rest", mode="l7-transparent")},

@@ -12,8 +12,11 @@ from pair.rig import archive, client, nodes
 from pair.rig.mending import mend
 
 # Steady first: the faults are only worth something on a pair that was well.
-ORDER = ["test_steady", "test_dicom", "test_feeds", "test_member", "test_node", "test_reload", "test_rollout"]
-UNITS = ("haproxy", "keepalived", "rota-quickack")
+ORDER = [
+    "test_steady", "test_dicom", "test_feeds", "test_member", "test_node", "test_reload", "test_control_pair",
+    "test_control_drain", "test_runbooks", "test_rollout",
+]  # fmt: skip
+UNITS = ("haproxy", "keepalived", "rota-control", "rota-quickack")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 from lib.lab import Host
 from lib.poll import wait_until
-from pair.rig import archive, client, feeds, nodes
+from pair.rig import archive, client, control, feeds, nodes
 from pair.rig.mending import fault, kill_process, mend_member, unplug
 
 pytestmark = pytest.mark.usefixtures("fault", "empty_archives")
@@ -109,16 +109,14 @@ def test_a_drained_member_gets_nothing_new_and_keeps_what_runs() -> None:
         wait_until(lambda: running.lines, within=15, what="the association")
         assert running.lines[0]["ok"], running.lines
         home = wait_until(lambda: busy(node), within=5, what="the member that has the association")
-        for backend in nodes.backends(node, "pacs"):
-            nodes.runtime(node, f"set server {backend}/{home} state drain")
+        control.rota(node, "drain", "pacs", home, "--reason", "patching")
         lines = client.call("store_loop", PACS, "104", "PACS", "CT2", "1", *files)
         assert all(line["ok"] for line in lines), lines
         assert archive.stored(home) == [], "a drained member got new work"
         assert running.tell(f"store {files[0]}")["ok"], "an association that ran before the drain was cut"
         assert [row["uid"] for row in archive.stored(home)] == list(archive.digests(files[:1]))
         assert running.tell("release")["ok"]
-    for backend in nodes.backends(node, "pacs"):
-        nodes.runtime(node, f"set server {backend}/{home} state ready")
+    control.rota(node, "ready", "pacs", home, "--reason", "patched")
     archive.clear()
     assert all(line["ok"] for line in client.call("store_loop", PACS, "104", "PACS", "CT1", "1", *files))
     assert archive.stored(home), "a member that is ready again gets no work"

@@ -7,7 +7,7 @@ import time
 import pytest
 from lib.lab import NODES, Host
 from lib.poll import wait_until
-from pair.rig import archive, client, nodes
+from pair.rig import archive, client, control, nodes
 from pair.rig.mending import kill_process
 
 pytestmark = pytest.mark.usefixtures("fault", "empty_archives")
@@ -55,8 +55,7 @@ def test_an_association_lives_through_reloads_in_the_middle_of_a_study() -> None
 def test_drain_and_health_survive_a_reload() -> None:
     """Without the saved state a drained member would get new work, and a dead one too until its checks have failed."""
     node = nodes.active()
-    for backend in nodes.backends(node, "pacs"):
-        nodes.runtime(node, f"set server {backend}/pacs-a state drain")
+    control.rota(node, "drain", "pacs", "pacs-a", "--reason", "patching")
     kill_process("hl7-b")
     wait_until(lambda: nodes.status(node, "adt", "hl7-b").startswith("DOWN"), within=40, what="hl7-b is out")
     reload(node)

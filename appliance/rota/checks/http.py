@@ -152,7 +152,8 @@ async def exchange(
         timeout=aiohttp.ClientTimeout(total=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        headers={"User-Agent": "rota-check"},
+        # a body is looked at as it comes: it must not be compressed
+        headers={"User-Agent": "rota-check", "Accept-Encoding": "identity"},
     ) as session:
         try:
             async with session.request(

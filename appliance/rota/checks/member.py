@@ -40,7 +40,7 @@ def find(site: Path, service: str, member: str, files: Path) -> tuple[Target, fl
     if member not in found.members:
         raise ValueError(f"{site}: the service {service} has no member {member}")
     calling = result.site.site.ae_title if result.site else "ROTA"
-    trust = _trust(service, found, member, files)
+    trust = trust_of(service, found, member, files)
     return target(found, member, calling, trust), found.check.timeout / 1000
 
 
@@ -76,7 +76,8 @@ def target(service: Service, member: str, calling: str, trust: Tls | None) -> Ta
     return tcp.TcpTarget(address)
 
 
-def _trust(name: str, service: Service, member: str, files: Path) -> Tls | None:
+def trust_of(name: str, service: Service, member: str, files: Path) -> Tls | None:
+    """How the check of a member speaks TLS, or None when it does not; ValueError when a file is no use."""
     check, settings = service.check, service.tls
     if check.kind != "tls" and not (service.members_speak_tls if check.tls is None else check.tls):
         return None

@@ -61,6 +61,12 @@ class Reason(StrEnum):
     NOT_SOAP = "not-soap", "The web server answers, but not with the SOAP message of the transaction."
     FAULT = "fault", "The SOAP service answered with a fault."
 
+    # Deep checks.
+    LOGIN = "login", "The server refuses the name or the password of the check."
+    QUERY = "query", "The database refuses the query, or answers another value than the wanted one."
+    NO_ROOM = "no-room", "The server answers, but less room is left than wanted."
+    PROGRAM = "program", "The site's own program says that the server is not fit (exit status 1), or it failed."
+
     # The caller.
     USAGE = "usage", "The check was asked for in a way that cannot work (option, address, file); nothing was sent."
 

@@ -25,7 +25,7 @@ _WSA = "http://www.w3.org/2005/08/addressing"
 _NOTHING = "2.25.162092759987881073733765964532376460616"
 
 # ITI TF-2 3.18 (GetDocuments), 3.43 and RAD TF-3 4.69.
-_ACTIONS: dict[Kind, str] = {
+ACTIONS: dict[Kind, str] = {
     "registry": "urn:ihe:iti:2007:RegistryStoredQuery",
     "repository": "urn:ihe:iti:2007:RetrieveDocumentSet",
     "imaging": "urn:ihe:rad:2009:RetrieveImagingDocumentSet",
@@ -85,7 +85,7 @@ def request(target: XdsTarget, message_id: str) -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<s:Envelope xmlns:s="{_SOAP}" xmlns:a="{_WSA}"><s:Header>'
-        f'<a:Action s:mustUnderstand="1">{target.action or _ACTIONS[target.kind]}</a:Action>'
+        f'<a:Action s:mustUnderstand="1">{target.action or ACTIONS[target.kind]}</a:Action>'
         f"<a:MessageID>{message_id}</a:MessageID>"
         f"<a:ReplyTo><a:Address>{_WSA}/anonymous</a:Address></a:ReplyTo>"
         f'<a:To s:mustUnderstand="1">{to}</a:To>'
@@ -103,7 +103,7 @@ async def check(target: XdsTarget, *, deadline: float = 3.0) -> Verdict:
     message_id = f"urn:uuid:{uuid.uuid4()}"
 
     async def question(probe: Probe) -> str:
-        action = target.action or _ACTIONS[target.kind]
+        action = target.action or ACTIONS[target.kind]
         headers = {"Content-Type": f'application/soap+xml; charset=UTF-8; action="{action}"'}
         if target.host:
             headers["Host"] = target.host
@@ -118,7 +118,7 @@ async def check(target: XdsTarget, *, deadline: float = 3.0) -> Verdict:
 def _judge(target: XdsTarget, message_id: str, answer: Answer, probe: Probe) -> str:
     """Say what the answer means: the detail of a success, or a `Failure`."""
     # A SOAP fault comes with status 400 or 500, so the envelope is looked for first.
-    envelope = _envelope(answer.body)
+    envelope = envelope_in(answer.body)
     if envelope is None:
         if answer.status != 200:
             raise Failure(Reason.BAD_STATUS, f"HTTP status {answer.status} and no SOAP message")
@@ -148,7 +148,7 @@ def _judge(target: XdsTarget, message_id: str, answer: Answer, probe: Probe) -> 
     raise Failure(Reason.NOT_SOAP, "the SOAP message is not the answer of this transaction")
 
 
-def _envelope(body: bytes) -> ElementTree.Element | None:
+def envelope_in(body: bytes) -> ElementTree.Element | None:
     """Return the SOAP 1.2 envelope, out of a multipart answer (MTOM) too."""
     found = re.search(rb"<(?:([\w.-]+):)?Envelope[\s>]", body)
     # A SOAP message must not hold a DTD (SOAP 1.2 part 1, section 5).

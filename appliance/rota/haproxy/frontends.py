@@ -12,6 +12,8 @@ from rota.model.schema import PersistenceKind, Service, TlsMode
 
 # The parser takes 64 words a line.
 _WORDS = 40
+# The table of live associations; service names have no dot, so none can take this one.
+ASSOCIATIONS = "rota.associations"
 # Type and length of the PDU, version, reserved, two AE titles, reserved (PS3.8 Table 9-11).
 _FIXED = 74
 
@@ -90,6 +92,12 @@ def _associations(service: Service) -> list[str]:
         lines += _acl("called_known", "var(txn.called) -m str", called)
         lines += _refuse("called", "called-ae-refused", "!called_known")
     lines.append(f"{verdict} str(accepted)")
+    # an entry for as long as the association lives, so that `rota who` can name it
+    entry = quote("%[src]:%[src_port] %[var(txn.calling)]|%[var(txn.called)]")
+    lines += [
+        f"{content} set-var-fmt(txn.association) {entry}",
+        f"{content} track-sc0 var(txn.association) table {ASSOCIATIONS}",
+    ]
     if service.persistence.kind is PersistenceKind.CALLING_AE:
         # with routes a caller is kept once per called AE
         key = "var(txn.calling),concat(/,txn.called)" if service.routes else "var(txn.calling)"

@@ -9,6 +9,10 @@ from rota.model.schema import CheckKind, Mode, Service, TlsMode
 
 # Upper case: no member can have this name.
 FALLBACK = "FALLBACK"
+# Where rotad answers for what only deep checks know, and how often it is asked: it tells changes by itself, at once.
+AGENT_ADDRESS = "127.0.0.1"
+AGENT_PORT = 8405
+AGENT_PACE = "10s"
 
 
 def check_lines(name: str, service: Service) -> list[str]:
@@ -70,7 +74,7 @@ def _tls(name: str, service: Service) -> list[str]:
 
 def server_lines(name: str, service: Service, members: list[str]) -> list[str]:
     """One line per member, and one for the fallback server."""
-    lines = [_server(service, member) for member in members]
+    lines = [_server(name, service, member) for member in members]
     fallback = service.fallback
     if fallback is not None and fallback.address is not None and not service.mode.is_l4:
         where = endpoint(fallback.address, fallback.port)
@@ -79,7 +83,7 @@ def server_lines(name: str, service: Service, members: list[str]) -> list[str]:
     return lines
 
 
-def _server(service: Service, name: str) -> str:
+def _server(service_name: str, service: Service, name: str) -> str:
     member = service.members[name]
     words = [f"server {name} {endpoint(member.address, member.port)} check weight {member.weight}"]
     if member.port != service.check_port_of(name):
@@ -91,6 +95,10 @@ def _server(service: Service, name: str) -> str:
     if member.tls_name is not None and (service.members_speak_tls or check_in_tls(service)):
         sni = f"sni str({member.tls_name}) " if service.tls.mode is TlsMode.RE_ENCRYPT else ""
         words.append(f"{sni}check-sni {quote(member.tls_name)} verifyhost {quote(member.tls_name)}")
+    if service.deep:
+        # an agent that cannot be reached changes nothing; what it said last is undone by rotad
+        words.append(f"agent-check agent-inter {AGENT_PACE} agent-addr {AGENT_ADDRESS} agent-port {AGENT_PORT}")
+        words.append(f'agent-send "{service_name}/{name}\\n"')
     if service.persistence.kind == "cookie":
         words.append(f"cookie {name}")
     return " ".join(words) + _source(service, member.address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rota.haproxy import check_dicom
 from rota.haproxy.backends import PEERS, backends
-from rota.haproxy.frontends import frontend
+from rota.haproxy.frontends import ASSOCIATIONS, frontend
 from rota.haproxy.section import HaproxyView, NeededFile, Section, endpoint
 from rota.model import Service, Site
 from rota.model.fields import family
@@ -26,6 +26,10 @@ def view(site: Site, node: str) -> HaproxyView:
         if not service.mode.is_l4:
             sections.append(frontend(name, service))
         sections += backends(name, service)
+    if any(service.reads_associations and not service.mode.is_l4 for service in services.values()):
+        # address, port and two AE titles; a reload leaves the associations of the old process with the old process
+        lines = ["stick-table type string len 96 size 100k expire 10s store conn_cur"]
+        sections.append(Section("who is associated now", f"backend {ASSOCIATIONS}", lines))
     maps = {
         check_dicom.CALLED_MAP: check_dicom.called_map(services),
         check_dicom.REJECT_MAP: check_dicom.reject_map(),

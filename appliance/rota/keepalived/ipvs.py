@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from math import ceil
 
-from rota.keepalived.section import Section, block, seconds
+from rota.keepalived.section import Section, block
 from rota.model import Service, Site
 from rota.model.fields import family
 from rota.model.schema import Mode, PersistenceKind
 
+TRACK = "/run/rota/track"
 _KINDS = {Mode.L4_DR: "DR", Mode.L4_NAT: "NAT", Mode.L4_TUN: "TUN"}
 
 
@@ -24,15 +25,10 @@ def virtual_servers(site: Site, node: str) -> list[Section]:
 
 
 def _virtual_server(name: str, service: Service, address: str, port: int) -> Section:
-    check = service.check
     lines = [
         f"lb_algo {service.balance}",
         f"lb_kind {_KINDS[service.mode]}",
         "protocol TCP",
-        f"delay_loop {seconds(check.interval)}",
-        # none at all is the default of a MISC_CHECK, and `retry 0` is refused
-        *([f"retry {check.fall - 1}"] if check.fall > 1 else []),
-        f"delay_before_retry {seconds(check.fast_interval)}",
     ]
     if service.persistence.kind is PersistenceKind.SOURCE:
         lines.append(f"persistence_timeout {ceil(service.persistence.timeout / 1000)}")
@@ -42,16 +38,26 @@ def _virtual_server(name: str, service: Service, address: str, port: int) -> Sec
     for member_name, member in service.members.items():
         if family(member.address) == family(address):
             # Not inhibit_on_failure: on reload it would give a dead member full weight for some milliseconds.
-            server = [f"weight {member.weight}", *_misc_check(name, member_name, check.timeout)]
+            check = block("FILE_CHECK", [f"track_file {_track(name, member_name)}", "weight 1"])
+            server = [f"weight {member.weight}", *check]
             lines += block(f"real_server {member.address} {member.port or port}", server)
     return Section(f"Service {name}, mode {service.mode}", block(f"virtual_server {address} {port}", lines))
 
 
-def _misc_check(service: str, member: str, timeout: int) -> list[str]:
-    """Asks the member as the model says. The command reads the model itself, so no AE title needs quoting here."""
-    lines = [
-        f'misc_path "/opt/rota/bin/rota check member {service} {member}"',
-        # the command has a deadline of its own; this one is for a command that hangs
-        f"misc_timeout {ceil(timeout / 1000) + 2}",
-    ]
-    return block("MISC_CHECK", lines)
+def _track(service: str, member: str) -> str:
+    return f"{service}.{member}"
+
+
+def track_files(site: Site, node: str) -> list[Section]:
+    """The files in which rotad says how each layer 4 member stands: one prober, HAProxy, for both layers."""
+    sections = []
+    for name, service in site.services_of(node).items():
+        if service.mode.is_l4:
+            lines: list[str] = []
+            for member in service.members:
+                # no word yet: up, so that a start makes no dip
+                body = [f"file {TRACK}/{_track(name, member)}", "weight 1", "init_file 0"]
+                lines += block(f"track_file {_track(name, member)}", body)
+            comment = f"rotad's word on the members of {name}: 0 = up, -1000 = no new work, -2147483648 = out"
+            sections.append(Section(comment, lines))
+    return sections

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_network
 
-from rota.keepalived.ipvs import virtual_servers
+from rota.keepalived.ipvs import track_files, virtual_servers
 from rota.keepalived.section import Section, block, seconds
 from rota.model import Site
 from rota.model.fields import family
@@ -52,6 +52,7 @@ def view(site: Site, node: str) -> KeepalivedView:
         _health(),
         *(_track_group(name) for name in groups),
         *(_instance(site, node, name, group) for name, group in groups.items()),
+        *track_files(site, node),
         *servers,
     ]
     addresses = {name: site.addresses_of(name) for name in groups}

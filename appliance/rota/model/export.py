@@ -33,6 +33,8 @@ def json_schema() -> dict[str, Any]:
         for key, enum in words.items():
             whole = definitions[model]["properties"][key]
             definitions[model]["properties"][key] = {"anyOf": [{"$ref": f"#/$defs/{enum}"}, whole]}
+    deep = definitions["Service"]["properties"]["deep"]
+    deep["items"] = {"anyOf": [{"$ref": "#/$defs/DeepKind"}, deep["items"]]}
     for model, filled in _FILLED.items():
         definitions[model]["required"] = [key for key in definitions[model]["required"] if key not in filled]
     return schema

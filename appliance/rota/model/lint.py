@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from rota.model.fields import family, format_duration
+from rota.model.lint_deep import deep
 from rota.model.problems import Problem, nearest
 from rota.model.profiles import CHECK_KEYS
 from rota.model.schema import (
@@ -257,6 +258,7 @@ _RULES: tuple[Callable[[str, Service], Found], ...] = (
     _persistence,
     _associations,
     _check,
+    deep,
     _timeouts,
     _tls,
     _fallback,

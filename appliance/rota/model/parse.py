@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rota.model import lint
+from rota.model import deep, lint
 from rota.model.problems import Problem, from_validation
 from rota.model.profiles import with_defaults
 from rota.model.schema import Service, Settings, Site
@@ -143,6 +143,8 @@ def _spelled_out(written: Any, groups: list[str], settings: Settings | None) -> 
     raw = with_defaults(raw)
     if not raw.get("group") and len(groups) == 1:
         raw["group"] = groups[0]
+    if "deep" in raw:
+        raw["deep"] = deep.spelled_out(raw["deep"], settings.ae_title if settings else None)
     check = raw.get("check")
     if isinstance(check, dict) and check.get("kind") == "dicom" and settings and not check.get("calling_ae"):
         raw["check"] = {**check, "calling_ae": settings.ae_title}

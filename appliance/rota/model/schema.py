@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rota.model.deep import DeepCheck
 from rota.model.fields import (
     AeTitle,
     CookieName,
@@ -239,6 +240,7 @@ class Service(Strict):
     members: dict[Name, Member] = Field(min_length=1)
     fallback: Fallback | None = None
     check: Check = Check()
+    deep: list[DeepCheck] = Field([], description="What HAProxy cannot ask; rotad asks it at a slow pace.")
     timeouts: Timeouts = Timeouts()
     tls: Tls = Tls()
     routes: dict[AeTitle, list[Name]] = Field({}, description="Called AE → the members that serve it.")

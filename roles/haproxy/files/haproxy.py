@@ -24,6 +24,8 @@ HOME = Path(os.environ.get("ROTA_HAPROXY_HOME", "/etc/haproxy"))
 STAGED, PREVIOUS = HOME / "staged", HOME / "previous"
 RUN = Path(os.environ.get("ROTA_HAPROXY_RUN", "/run"))
 STATE, FEEDS = RUN / "haproxy/server-state", RUN / "haproxy/feeds"
+# rotad's copy outlives the machine's power: the operators' drains are in it
+COPY = Path(os.environ.get("ROTA_HAPROXY_COPY", "/var/lib/rota/control/server-state"))
 ADMIN, MASTER = RUN / "haproxy/admin.sock", RUN / "haproxy-master.sock"
 MANIFEST = "manifest"
 CONFIG = "haproxy.cfg"
@@ -231,13 +233,28 @@ def prepare():
     STATE.parent.mkdir(exist_ok=True)
     FEEDS.unlink(missing_ok=True)
     if not STATE.exists():
-        STATE.write_text("1\n")
+        hand_over(STATE, unknowing(COPY) or "1\n")
+
+
+def unknowing(path):
+    """The state at `path` with the operators' drains and no health: whom it calls down may be up. Empty without a file."""
+    try:
+        lines = path.read_text().split("\n")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    for number, line in enumerate(lines[2:], start=2):
+        fields = line.split(" ")
+        if len(fields) > 13 and fields[12].isdecimal():
+            # management.txt 9.3: operational state (2: running), result of the check (0: unknown), its health
+            fields[5], fields[11], fields[12] = "2", "0", str(max(int(fields[12]), 1))
+            lines[number] = " ".join(fields)
+    return "\n".join(lines)
 
 
 def forget():
-    """After a crash the saved state is an old one: whom it calls down may be up."""
-    if os.environ.get("SERVICE_RESULT", "success") != "success":
-        STATE.unlink(missing_ok=True)
+    """After a crash the saved state is an old one: of health nothing is known, but whom an operator drained is drained."""
+    if os.environ.get("SERVICE_RESULT", "success") != "success" and STATE.exists():
+        hand_over(STATE, unknowing(STATE) or "1\n")
 
 
 def ip(*words, check=True):

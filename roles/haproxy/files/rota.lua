@@ -104,6 +104,38 @@ core.register_action("rota-admit", { "tcp-req" }, function(txn, patience)
   end
 end, 1)
 
+-- An agent (rotad) that said "down" and then fell silent must not keep a member out: HAProxy by itself would wait for its
+-- next word for ever. So what it said last is forgotten after PATIENCE seconds of silence, even while no rotad runs.
+local PACE, PATIENCE = 5, 15
+local UNHEARD = { L4CON = true, L4TOUT = true, L6TOUT = true, L7TOUT = true, SOCKERR = true, L7RSP = true }
+core.register_task(function()
+  local asked, silent = {}, {}
+  core.sleep(PACE)
+  for name, backend in pairs(core.backends) do
+    for title, server in pairs(backend.servers) do
+      -- most have no agent, and statistics are not free
+      if (server:get_stats().agent_status or "") ~= "" then asked[name .. "/" .. title] = server end
+    end
+  end
+  while next(asked) do
+    core.sleep(PACE)
+    for key, server in pairs(asked) do
+      local stats = server:get_stats()
+      local heard = not UNHEARD[(stats.agent_status or ""):gsub("^%* ", "")]
+      if heard or tonumber(stats.agent_health) ~= 0 then
+        silent[key] = nil
+      else
+        silent[key] = (silent[key] or 0) + PACE
+        if silent[key] >= PATIENCE then
+          silent[key] = nil
+          core.Warning("member " .. key .. ": the agent is silent, so what it said last no longer counts")
+          server:agent_force_up()
+        end
+      end
+    end
+  end
+end)
+
 -- After a reload the process that was there before hands its tables over within milliseconds. Until then nobody may choose
 -- the member of a feed that was in use; the file, which the unit writes before a reload, names these feeds.
 local started, feeds = os.time(), {}

@@ -11,4 +11,5 @@ python3 -m venv --without-pip "$1"
   --require-hashes --no-cache-dir --disable-pip-version-check --root-user-action ignore -r "$wheels/requirements.txt"
 "$1/bin/rota" check --help >/dev/null
 "$1/bin/rota" schema >/dev/null
+"$1/bin/rotad" --version >/dev/null
 touch "$1/.complete"

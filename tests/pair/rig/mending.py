@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lib.lab import NODES, Host, Member
 from lib.poll import wait_until
-from pair.rig import nodes
+from pair.rig import control, nodes
 
 PORTS = {"pacs": (4242, 8042, 8443), "hl7-": (2575,), "xds-": (8080,)}
 UNITS = {"pacs": "orthanc.service", "hl7-": "rota-lab-hl7.service", "xds-": "rota-lab-xds.service"}
-_MEND_NODE = """for unit in haproxy keepalived; do
+_MEND_NODE = """for unit in haproxy keepalived rota-control; do
   systemctl kill --signal=CONT $unit.service 2>/dev/null
   systemctl reset-failed $unit.service 2>/dev/null
   systemctl start $unit.service || exit 1
@@ -51,14 +51,13 @@ def mend_member(name: str) -> None:
 
 
 def mend(*, within: float = 60) -> None:
-    """Start what is off, undo every fault, make every member ready, and wait until the pair is steady."""
+    """Start what is off, undo every fault, take operators' words back, and wait until the pair is steady."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(_mend_node, NODES))
         list(pool.map(mend_member, sorted(_broken)))
+    control.all_ready()
     for seen in nodes.snapshots():
         for name, row in seen.servers.items():
-            if row["status"].startswith(("DRAIN", "MAINT")):
-                nodes.runtime(Host(seen.name), f"set server {name} state ready")
             if row["status"].startswith("DOWN"):
                 # it listens again: the next check would say so, seconds later
                 nodes.runtime(Host(seen.name), f"set server {name} health up")

@@ -16,7 +16,7 @@ from lib.poll import wait_until
 REPOSITORY = Path(__file__).parents[3]
 INVENTORY = REPOSITORY / "inventories" / "lab"
 HAPROXY_SOCKET = "/run/haproxy/admin.sock"
-_LOOK = f"""systemctl is-active haproxy keepalived; echo ---; ip -json address show; echo ---
+_LOOK = f"""systemctl is-active haproxy keepalived rota-control; echo ---; ip -json address show; echo ---
 echo show stat | socat -t5 - UNIX-CONNECT:{HAPROXY_SOCKET}"""
 # States of a server in `show stat` that are nobody's fault.
 WELL = ("UP", "no check")
@@ -173,7 +173,7 @@ def steady() -> bool:
     """Whether the pair is as it should be with nothing broken; AssertionError says what is not."""
     seen = snapshots()
     for node in seen:
-        assert node.units == ("active", "active"), f"haproxy and keepalived of {node.name}: {node.units}"
+        assert node.units == ("active",) * 3, f"haproxy, keepalived and rota-control of {node.name}: {node.units}"
         bad = {name: f"{row['status']} {row['last_chk']}" for name, row in node.servers.items() if row["status"] not in WELL}
         assert not bad, f"{node.name}: {bad}"
     one_holder_each(seen)

@@ -20,7 +20,8 @@ def test_page_lists_exactly_the_reasons() -> None:
 def test_every_reason_is_asserted_somewhere() -> None:
     cases = [*dicom.CASES.values(), *mllp.CASES.values(), *web.CASES.values(), *web.SOAP_CASES.values()]
     seen = {case.reason for case in cases}
-    for file in [*(TOP / "tests/unit/checks").glob("*.py"), *(TOP / "tests/contract").glob("test_rota_check*.py")]:
+    folders = {"unit/checks": "*.py", "unit/deep": "*.py", "contract": "test_[rd][oe][te][ap]_*.py"}
+    for file in [file for folder, names in folders.items() for file in (TOP / "tests" / folder).glob(names)]:
         text = file.read_text()
         seen |= {reason.value for reason in Reason if f'"{reason}"' in text or f"Reason.{reason.name}" in text}
     assert seen >= {reason.value for reason in Reason}

@@ -1,0 +1,117 @@
+"""How the command shows things: words first, colour second, plain when nobody looks (a pipe, NO_COLOR)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from rota.control.state import Event, Intent, IntentState, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+PLAIN_WIDTH = 240  # a pipe has no width: nothing is folded, so that grep finds whole lines
+VERDICT_STYLE = {
+    Verdict.UP: "green",
+    Verdict.DOWN: "bold red",
+    Verdict.CANNOT_STORE: "bold magenta",
+    Verdict.UNKNOWN: "bold yellow",
+}
+SERVICE_STYLE = {"up": "bold green", "degraded": "bold yellow", "down": "bold red", "unknown": "bold yellow"}
+
+
+def console(file: IO[str] | None = None) -> Console:
+    """Where things are shown."""
+    from rich.console import Console
+
+    out = file or sys.stdout
+    terminal = out.isatty()
+    return Console(
+        file=out, width=None if terminal else PLAIN_WIDTH, highlight=False, markup=False, emoji=False, soft_wrap=not terminal
+    )
+
+
+def table(*columns: str) -> Table:
+    """A table without lines, whose columns are told by their headings."""
+    from rich.table import Table
+
+    found = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        found.add_column(column, justify="right" if column in ("OPEN", "IN", "OUT", "AGE") else "left", overflow="fold")
+    return found
+
+
+def text(value: object, style: str = "") -> Text:
+    """`value` with a style; what a peer sent must not steer the terminal."""
+    from rich.text import Text
+
+    return Text(clean(str(value)), style=style)
+
+
+def clean(value: str) -> str:
+    """`value` without control characters: names and reasons come from the network."""
+    return "".join(c if c.isprintable() else "�" for c in value)
+
+
+def verdict(value: Verdict) -> Text:
+    """A verdict: its word says it, the colour only helps."""
+    return text(value.value, VERDICT_STYLE[value])
+
+
+def intent(value: Intent | None) -> str:
+    """`drain until 16:30 by anna: patching`; nothing for a member that is simply ready."""
+    if value is None or value.state is IntentState.READY:
+        return ""
+    from datetime import UTC, datetime
+
+    from rota.commands.times import local
+
+    until = f" until {local(value.until, datetime.now(UTC))}" if value.until else ""
+    return f"{value.state}{until} by {value.person}: {value.reason}"
+
+
+def event(value: Event) -> Text:
+    """One line of the journal."""
+    from rich.text import Text
+
+    what = "/".join(filter(None, (value.service, value.member)))
+    change = " → ".join(filter(None, (value.before, value.after)))
+    style = {
+        "up": "green", "active": "green", "down": "bold red", "cannot-store": "bold magenta", "unknown": "bold yellow",
+        "split-brain": "bold red", "no-active": "bold red", "raised": "bold red", "unreachable": "bold yellow",
+        "drain": "cyan", "halt": "cyan", "ready": "cyan",
+    }.get(value.after or "", "")  # fmt: skip
+    line = Text(f"{value.at.astimezone():%Y-%m-%d %H:%M:%S}  {clean(value.node)}  ", style="")
+    line.append(f"{value.kind:<8}  ", "dim")
+    line.append(clean(f"{what}  " if what else ""))
+    line.append(clean(change), style)
+    if value.reason:
+        line.append(clean(f"  {value.reason}"))
+    if value.person:
+        line.append(clean(f"  ({value.person})"), "dim")
+    return line
+
+
+def emit(value: Any) -> None:
+    """Print JSON for programs."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def person() -> str | None:
+    """For whom root acts: who called sudo, else who logged in. None for other users: the kernel names them."""
+    if os.geteuid() != 0:
+        return None
+    if name := os.environ.get("SUDO_USER"):
+        return name
+    try:
+        with open("/proc/self/loginuid") as file:
+            return pwd.getpwuid(int(file.read())).pw_name
+    except (OSError, ValueError, KeyError, OverflowError):
+        return None

@@ -1,0 +1,1 @@
+"""Deep checks: what HAProxy cannot ask, asked at a slow pace, and answered through its agent-check."""

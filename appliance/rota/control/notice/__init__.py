@@ -1,0 +1,1 @@
+"""Telling people: which alarms are worth a message, and the ways by which one goes out."""

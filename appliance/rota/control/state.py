@@ -1,0 +1,213 @@
+"""What rotad knows, as its API says it: the contract between the daemon, the command, the web app and the reports.
+
+Times are UTC, RFC 3339 with `Z`. Every object is closed: a reader that meets an unknown key has another version.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Reason = Annotated[str, Field(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class Closed(BaseModel):
+    """Base of all: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Verdict(StrEnum):
+    """What the checks say of a member. `unknown` is a state of its own and is never shown as up."""
+
+    UP = "up"
+    DOWN = "down"
+    CANNOT_STORE = "cannot-store"  # answers, but a deep check says that it cannot do its work
+    UNKNOWN = "unknown"
+
+
+class IntentState(StrEnum):
+    """What an operator wants of a member."""
+
+    READY = "ready"
+    DRAIN = "drain"  # no new work, running work ends
+    HALT = "halt"  # cut now
+
+
+class Role(StrEnum):
+    """What a node is in a VRRP group, judged by the address on the interface and not by keepalived's word."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+    UNKNOWN = "unknown"
+
+
+class PairState(StrEnum):
+    """How a VRRP group stands over both nodes."""
+
+    OK = "ok"
+    SPLIT_BRAIN = "split-brain"  # both nodes hold an address
+    NO_ACTIVE = "no-active"  # neither does
+    PEER_UNKNOWN = "peer-unknown"  # the peer cannot be seen
+    ALONE = "alone"  # the group has one node
+
+
+class Intent(Closed):
+    """An operator's wish for one member of one service; last writer wins by (counter, node)."""
+
+    service: str
+    member: str
+    state: IntentState
+    reason: Reason
+    person: str
+    at: datetime
+    until: datetime | None = None
+    counter: int = Field(ge=0)
+    node: str
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """What decides between two intents for the same member."""
+        return (self.counter, self.node)
+
+
+class MemberState(Closed):
+    """One member of one service, as this node sees it."""
+
+    name: str
+    address: str
+    port: int | None
+    verdict: Verdict
+    reason: str  # HAProxy's last_chk or the deep check's words
+    since: datetime | None  # of this verdict
+    intent: Intent | None  # None: ready, and nobody ever said otherwise
+    backup: bool
+    in_use: bool  # gets new work now
+    associations: int  # connections open now
+    limit: int | None
+    check: str  # kind
+    deep: str | None = None  # last deep verdict, e.g. "storage: cannot-store: A700 …"
+
+
+class ServiceState(Closed):
+    """One service with its members."""
+
+    name: str
+    profile: str
+    department: str
+    description: str
+    group: str
+    mode: str
+    addresses: list[str]
+    ports: list[int]
+    verdict: Literal["up", "degraded", "down", "unknown"]
+    braked: bool  # layer 4 holds its last state: too many members failed at once
+    members: list[MemberState]
+
+
+class GroupState(Closed):
+    """One VRRP group as this node sees it."""
+
+    name: str
+    role: Role
+    since: datetime | None
+    holders: list[str]
+    state: PairState
+    addresses: list[str]
+
+
+class PeerState(Closed):
+    """What this node knows of a peer: two paths, because one alone cannot tell a dead node from a dead cable."""
+
+    node: str
+    reachable: bool  # rotad answers over mutual TLS
+    heartbeat: bool  # its HAProxy or address answers on the service network
+    since: datetime | None
+    version: str | None
+    model_hash: str | None
+    in_step: bool  # same version, model and intents
+    problem: str | None  # what is wrong, in words
+
+
+class Alarm(Closed):
+    """Something that a person should look at, as long as it lasts."""
+
+    key: str  # e.g. "member-down:pacs/pacs-b", "split-brain:main"
+    severity: Literal["critical", "warning"]
+    text: str
+    since: datetime
+
+
+class Status(Closed):
+    """Everything at one moment, from one node."""
+
+    node: str
+    version: str
+    model_hash: str
+    at: datetime
+    haproxy_since: datetime | None  # None: HAProxy does not answer
+    haproxy_problem: str | None
+    groups: list[GroupState]
+    peers: list[PeerState]
+    services: list[ServiceState]
+    alarms: list[Alarm]
+
+
+class Event(Closed):
+    """One line of the journal. `kind` is a fixed word; `detail` is for people."""
+
+    id: int
+    at: datetime
+    node: str
+    kind: Literal["verdict", "intent", "role", "pair", "peer", "haproxy", "deep", "alarm", "failover", "rotad", "brake"]
+    service: str | None = None
+    member: str | None = None
+    before: str | None = None
+    after: str | None = None
+    reason: str | None = None
+    person: str | None = None
+
+
+class Association(Closed):
+    """A connection that is open now."""
+
+    service: str
+    member: str | None
+    caller: str  # address:port
+    calling_ae: str | None
+    called_ae: str | None
+    age_s: float
+    bytes_in: int
+    bytes_out: int
+    node: str
+
+
+class IntentRequest(Closed):
+    """Body of POST /v1/intents."""
+
+    member: str
+    service: str | None = None  # None: in all its services
+    state: IntentState
+    reason: Reason
+    until: datetime | None = None
+    force: bool = False
+
+
+class FailoverRequest(Closed):
+    """Body of POST /v1/failover: hand `group` (None: all that this node holds) to the peer."""
+
+    group: str | None = None
+    reason: Reason
+    force: bool = False
+
+
+class Problem(Closed):
+    """Every error of the API (RFC 9457): `title` is one line for people, `code` a fixed word for programs."""
+
+    type: str = "about:blank"
+    status: int
+    code: str  # e.g. "unknown-member", "last-member", "peer-unfit", "forbidden", "bad-request"
+    title: str

@@ -1,0 +1,1 @@
+"""Reports: what the journal says of a period, for people and for programs."""

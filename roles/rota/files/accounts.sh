@@ -1,0 +1,12 @@
+# Make what is missing of the groups that may read and act (rotad's socket), and of the account without any rights that
+# runs sites' own checks. Prints what it made.
+set -eu
+for group in rota-viewers rota-operators; do
+  getent group "$group" >/dev/null || { groupadd --system "$group"; echo "group $group"; }
+done
+getent passwd rota-check >/dev/null || {
+  useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin rota-check
+  echo "account rota-check"
+}
+# what deep checks log in with
+[ -d /etc/rota/credentials ] || { mkdir -p -m 0700 /etc/rota/credentials; echo "folder credentials"; }

@@ -1,0 +1,176 @@
+"""A controller in memory: what the API and the command are tested against. It keeps rotad's rules, and no HAProxy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from rota.control.controller import Refused
+from rota.control.state import (
+    Association,
+    Event,
+    FailoverRequest,
+    GroupState,
+    Intent,
+    IntentRequest,
+    IntentState,
+    MemberState,
+    PairState,
+    PeerState,
+    Role,
+    ServiceState,
+    Status,
+    Verdict,
+)
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def member(name: str, verdict: Verdict = Verdict.UP, **more: object) -> MemberState:
+    fields: dict[str, object] = {
+        "name": name,
+        "address": "203.0.113.21",
+        "port": 104,
+        "verdict": verdict,
+        "reason": "ok" if verdict is Verdict.UP else "silent: no association within 3 s",
+        "since": NOON - timedelta(hours=3),
+        "intent": None,
+        "backup": False,
+        "in_use": verdict is Verdict.UP,
+        "associations": 0,
+        "limit": None,
+        "check": "dicom",
+    }
+    return MemberState.model_validate(fields | more)
+
+
+def service(name: str, members: list[MemberState], **more: object) -> ServiceState:
+    up = sum(m.in_use for m in members)
+    fields: dict[str, object] = {
+        "name": name,
+        "profile": "dicom",
+        "department": "Radiology",
+        "description": "",
+        "group": "main",
+        "mode": "l7",
+        "addresses": ["203.0.113.100"],
+        "ports": [104],
+        "verdict": "up" if up == len(members) else "degraded" if up else "down",
+        "braked": False,
+        "members": members,
+    }
+    return ServiceState.model_validate(fields | more)
+
+
+class Double:
+    """Two services, two nodes; intents are kept, events are told to who subscribed."""
+
+    def __init__(self) -> None:
+        self.services = [
+            service("pacs", [member("pacs-a"), member("pacs-b")]),
+            service("hl7", [member("hl7-a", check="tcp"), member("hl7-b", backup=True, in_use=False)], profile="hl7", ports=[2575]),
+            service("worklist", [member("pacs-b")]),
+        ]  # fmt: skip
+        self.group = "main"
+        self.role = Role.ACTIVE
+        self.peer_fit = True
+        self.open: list[Association] = []
+        self.journal: list[Event] = []
+        self.people: list[str] = []
+        self.subscribers: list[asyncio.Queue[Event]] = []
+        self.broken = False
+
+    def status(self) -> Status:
+        if self.broken:
+            raise RuntimeError("a fault of our own")
+        other = {Role.ACTIVE: Role.STANDBY, Role.STANDBY: Role.ACTIVE}[self.role]
+        holder = "lb1" if self.role is Role.ACTIVE else "lb2"
+        assert other is not self.role
+        return Status(
+            node="lb1",
+            version="0.1.0",
+            model_hash="abc",
+            at=NOON,
+            haproxy_since=NOON - timedelta(days=3),
+            haproxy_problem=None,
+            groups=[
+                GroupState(
+                    name=self.group, role=self.role, since=NOON - timedelta(days=3), holders=[holder], state=PairState.OK,
+                    addresses=["203.0.113.100"],
+                )
+            ],
+            peers=[
+                PeerState(
+                    node="lb2", reachable=self.peer_fit, heartbeat=self.peer_fit, since=NOON - timedelta(days=3), version="0.1.0",
+                    model_hash="abc", in_step=self.peer_fit, problem=None if self.peer_fit else "does not answer",
+                )
+            ],
+            services=self.services,
+            alarms=[],
+        )  # fmt: skip
+
+    async def associations(self, service: str | None) -> list[Association]:
+        return [a for a in self.open if service in (None, a.service)]
+
+    def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
+        found = [
+            e
+            for e in self.journal
+            if (since is None or e.at >= since) and (until is None or e.at <= until) and service in (None, e.service)
+        ]
+        return found[-limit:]
+
+    async def subscribe(self) -> AsyncIterator[Event]:
+        queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.subscribers.append(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.subscribers.remove(queue)
+
+    def tell(self, event: Event) -> None:
+        self.journal.append(event)
+        for queue in self.subscribers:
+            queue.put_nowait(event)
+
+    async def intend(self, request: IntentRequest, person: str) -> list[Intent]:
+        known = [s for s in self.services if request.service in (None, s.name)]
+        if not known:
+            raise Refused("unknown-service", f"there is no service {request.service!r}", 404)
+        chosen = [s for s in known if request.member in {m.name for m in s.members}]
+        if not chosen:
+            raise Refused("unknown-member", f"there is no member {request.member!r}", 404)
+        for one in chosen:
+            others = [m for m in one.members if m.name != request.member and m.verdict is Verdict.UP and not _away(m)]
+            if request.state is not IntentState.READY and not others and not request.force:
+                raise Refused("last-member", f"{request.member} is the last member of {one.name} that serves")
+        self.people.append(person)
+        intents = [
+            Intent(service=s.name, member=request.member, state=request.state, reason=request.reason, person=person,
+                   at=NOON, until=request.until, counter=len(self.people), node="lb1")
+            for s in chosen
+        ]  # fmt: skip
+        self.services = [
+            s.model_copy(update={"members": [
+                m.model_copy(update={"intent": i, "in_use": request.state is IntentState.READY})
+                if (i := next((i for i in intents if i.service == s.name and i.member == m.name), None)) else m
+                for m in s.members
+            ]})
+            for s in self.services
+        ]  # fmt: skip
+        return intents
+
+    async def failover(self, request: FailoverRequest, person: str) -> list[str]:
+        if request.group not in (None, self.group):
+            raise Refused("unknown-group", f"there is no group {request.group!r}", 404)
+        if not self.peer_fit and not request.force:
+            raise Refused("peer-unfit", "lb2 cannot take over: it does not answer")
+        self.people.append(person)
+        self.role = Role.ACTIVE if self.role is Role.STANDBY else Role.STANDBY  # either node acts on both
+        return [self.group]
+
+
+def _away(one: MemberState) -> bool:
+    return one.intent is not None and one.intent.state is not IntentState.READY
