@@ -31,7 +31,7 @@ def _as_it_was(steady: None) -> Iterator[None]:
     """The pages undo what they do; whatever is left is mended once."""
     yield
     mend()
-    nodes.to_preferred_places()
+    nodes.place(nodes.preferred())
 
 
 @pytest.mark.parametrize("path", runbooks(), ids=lambda path: path.stem)
