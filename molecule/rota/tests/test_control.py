@@ -71,7 +71,7 @@ def test_settings_that_it_refuses_change_nothing():
     )
     done = apply(rota_control={"pace": {"follow": "never"}})
     assert done.returncode != 0
-    assert "pace.follow: 'never' is not a number of seconds" in done.stdout
+    assert "pace.follow" in done.stdout, done.stdout
     after = (
         NODE.read("/etc/rota/rotad.toml"),
         NODE.check("systemctl", "show", "--value", "--property=MainPID", "rota-control"),
