@@ -58,9 +58,14 @@ def test_drain_and_health_survive_a_reload() -> None:
     control.rota(node, "drain", "pacs", "pacs-a", "--reason", "patching")
     kill_process("hl7-b")
     wait_until(lambda: nodes.status(node, "adt", "hl7-b").startswith("DOWN"), within=40, what="hl7-b is out")
+    began = time.time()
     reload(node)
     assert nodes.status(node, "pacs", "pacs-a").startswith("DRAIN")
     assert nodes.status(node, "adt", "hl7-b").startswith("DOWN"), "a dead member came back by a reload"
+    said = node.check("journalctl", "--no-pager", "-u", "haproxy", f"--since=@{began:.3f}")
+    assert "adt/hl7-b is DOWN, reason" not in said, (
+        "the new process took a dead member for alive until its own check said otherwise"
+    )
     files = archive.series()[:6]
     assert all(line["ok"] for line in client.call("store_loop", PACS, "104", "PACS", "CT1", "1", *files))
     archive.assert_all_stored(files, "pacs-b")
