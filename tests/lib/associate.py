@@ -53,8 +53,15 @@ def association(
 def echo(
     port: int, called: str = "PACS", calling: str = "CT1", *, host: str = "127.0.0.100", source: str | None = None
 ) -> Refusal | int | None:
-    """C-ECHO: its status, how the association was refused, or None when it was cut."""
-    held = _associate(host, port, called, calling, source)
+    """C-ECHO: its status, how the association was refused, or None when it was cut.
+
+    pynetdicom takes a rejection that is followed at once by the end of the connection for a cut, about once in 13 times
+    (the bytes are the same: 116,649 of 116,649 raw requests were answered by the A-ASSOCIATE-RJ); so a cut is asked again.
+    """
+    for _ in range(4):
+        held = _associate(host, port, called, calling, source)
+        if held.is_rejected or held.is_established:
+            break
     if held.is_rejected:
         said = held.acceptor.primitive
         return Refusal(said.result, said.result_source, said.diagnostic)
