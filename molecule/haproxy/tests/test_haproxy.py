@@ -188,8 +188,10 @@ def test_what_does_not_start_is_rolled_back(staged):
 def test_what_is_named_no_more_is_removed(staged):
     """A key of a service that is gone must not stay behind."""
     key = "certs/viewer-offload.certificate.pem"
-    # the services after the viewer's offload are gone from the configuration, and so is its key
-    script = f"sed -i '/^frontend viewer-offload/,$d' {staged}; sed -i '\\#{key}#d' /etc/haproxy/staged/manifest"
+    # the viewer's offload and what follows it is gone, but for the table of associations; and so is its key
+    last = "/^backend rota.associations/"
+    cut = f"sed -i '/^frontend viewer-offload/,{last}{{{last}!d}}' {staged}"
+    script = f"{cut}; sed -i '\\#{key}#d' /etc/haproxy/staged/manifest"
     NODE.check("sh", "-c", script)
     assert NODE.check(TOOL, "activate").strip() == "activated"
     for folder in ("/etc/haproxy", "/etc/haproxy/staged"):
