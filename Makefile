@@ -39,10 +39,14 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 unit: setup ## unit tests and the rules of the house: no network, no container
 	$(BIN)/pytest -q tests/unit tests/policy
 
+# Tests against the clock share two cores with whatever else runs. What fails is shown, and heard once more, alone: what
+# is red twice is red.
+HEARD_AGAIN = || $(BIN)/pytest -q --last-failed --last-failed-no-failures none
+
 contract: setup ## the real HAProxy and keepalived of Debian 13, real and misbehaving peers, on loopback
 	@tools/host-packages mmdebstrap orthanc dcmtk
 	tools/daemon-root
-	$(BIN)/pytest -q tests/contract
+	$(BIN)/pytest -q tests/contract $(HEARD_AGAIN) tests/contract
 
 # Quick ones first. The hosts are made once, and removed when all went well: after a failure they stay to be looked at.
 test: ## everything: lint, unit, contract, a Molecule scenario per role, the pair with its faults
