@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lib.lab import Host, Result
+from lib.poll import wait_until
 from lib.runbook import Step, load, missing, runbooks
 from pair.rig import control, nodes
 from pair.rig.mending import mend
@@ -28,7 +29,8 @@ def type_in(step: Step, command: str) -> Result:
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_it_was(steady: None) -> Iterator[None]:
-    """The pages undo what they do; whatever is left is mended once."""
+    """The pages are for a pair whose rotads know it; they undo what they do, and whatever is left is mended once."""
+    wait_until(control.all_up, within=30, what="both rotads have seen every service up", every=0.3)
     yield
     mend()
     nodes.place(nodes.preferred())

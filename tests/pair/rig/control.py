@@ -55,6 +55,16 @@ def in_step() -> bool:
     return True
 
 
+def all_up() -> bool:
+    """Whether both rotads have seen every service up, which takes them a while after a start; AssertionError if not."""
+    for name in NODES:
+        wrong = {
+            service["name"]: service["verdict"] for service in status(Host(name))["services"] if service["verdict"] != "up"
+        }
+        assert not wrong, f"{name}: {wrong}"
+    return True
+
+
 def drained(service: str = "pacs", name: str = "pacs-b") -> bool:
     """Whether a member is drained in both HAProxys, which is what counts; AssertionError says where it is not."""
     seen = {node.name: node.servers[f"{service}/{name}"]["status"] for node in nodes.snapshots()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -39,6 +40,7 @@ class Run:
     @property
     def order(self) -> list[str]:
         """The nodes, in the order in which they were rolled out; what the controller works out before does not count."""
+        assert "\x1b" not in self.out, "colours in the output: nothing can be read from it"
         plays = self.out.split("\nPLAY [")[1:]
         rolled = "".join(play for play in plays if play.startswith("Roll out"))
         return list(dict.fromkeys(_TOUCHED.findall(rolled)))
@@ -48,7 +50,11 @@ def play(playbook: str, *words: str, inventory: Path = nodes.INVENTORY, timeout:
     """Run `playbooks/<playbook>.yml`; never raises for what it came to."""
     argv = [f"{sys.prefix}/bin/ansible-playbook", f"playbooks/{playbook}.yml", "-i", str(inventory / "hosts.yml"), *words]
     began = time.monotonic()
-    done = subprocess.run(argv, cwd=nodes.REPOSITORY, capture_output=True, text=True, timeout=timeout, check=False)
+    # Molecule asks for colours, and what is read here would be hidden between them.
+    plain = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    done = subprocess.run(
+        argv, cwd=nodes.REPOSITORY, capture_output=True, text=True, timeout=timeout, check=False, env=plain
+    )
     return Run(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
 
 

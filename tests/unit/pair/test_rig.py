@@ -103,3 +103,10 @@ def test_two_holders_and_none_both_fail(lost: tuple[str, ...], monkeypatch: pyte
 def test_only_the_rollout_s_own_play_counts_as_touching_a_node() -> None:
     out = "\nPLAY [Judge the site] ***\nok: [lb2]\n\nPLAY [Roll out, one node after the other] ***\nok: [lb1]\nchanged: [lb1]\n"
     assert rollout.Run(0, out, 1.0).order == ["lb1"]
+
+
+def test_an_output_with_colours_is_not_taken_for_an_untouched_node() -> None:
+    """Molecule turns colours on: with them no node would ever seem touched, and the test of that could not fail."""
+    coloured = "\nPLAY [Roll out, one node after the other] ***\n\x1b[0;32mok: [lb1]\x1b[0m\n"
+    with pytest.raises(AssertionError, match="colours"):
+        _ = rollout.Run(0, coloured, 1.0).order
