@@ -48,7 +48,8 @@ contract: setup ## the real HAProxy and keepalived of Debian 13, real and misbeh
 	tools/daemon-root
 	$(BIN)/pytest -q tests/contract $(HEARD_AGAIN) tests/contract
 
-# Quick ones first; a scenario is heard twice, whole, for the reason given above. The hosts are made once, and removed when all went well: after a failure they stay to be looked at.
+# Quick ones first; a scenario is heard twice, whole, for the same reason. The hosts are made once, and removed when all
+# went well: after a failure they stay to be looked at.
 test: ## everything: lint, unit, contract, a Molecule scenario per role, the pair with its faults
 	@$(MAKE) lint
 	@$(MAKE) unit
