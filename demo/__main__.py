@@ -30,6 +30,7 @@ CLIENT, MEMBERS = Host("client"), (Member("pacs-a"), Member("pacs-b"))
 NEXT = [
     ("who holds the addresses", "for n in lb1 lb2; do podman exec rota-lab-$n ip -brief address show eth0; done"),
     ("ask the archive through the pair", "podman exec rota-lab-client echoscu -v -aec ROTA pacs 104"),
+    ("services, members, who is active and what is wrong", "podman exec rota-lab-lb1 rota status"),
     ("every service, through its address", ".venv/bin/ansible-playbook playbooks/verify.yml"),
     ("what the checks say", "podman exec rota-lab-lb1 journalctl -u haproxy -n 20 --no-pager"),
     ("pull a node's plug, put it back", "podman kill rota-lab-lb1; podman start rota-lab-lb1"),
