@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pytest
@@ -218,10 +217,7 @@ def test_split_brain_and_no_active_node_are_alarms_on_both(pair: Roles) -> None:
 
 
 def test_how_long_nobody_holds_the_address(pair: Roles, record_property: Any) -> None:
-    """The old one lets go first, so there is a gap: it must stay far below what a TCP sender notices (RFC 6298: 1 s).
-
-    The median of four: an advert that a busy machine loses costs one move 1.4 s (seen once beside other tests).
-    """
+    """The old one lets go first, so there is a gap: it must stay far below what a TCP sender notices (RFC 6298: 1 s)."""
     active, standby = active_and_standby(pair)
     gaps: list[float] = []
     for source, target in ((active, standby), (standby, active)) * 2:
@@ -240,7 +236,7 @@ def test_how_long_nobody_holds_the_address(pair: Roles, record_property: Any) ->
         gaps.append(came - left)
     record_property("gap_s", gaps)
     print("gap:", [f"{gap * 1000:.0f} ms" for gap in gaps])
-    assert median(gaps) < 0.5
+    assert max(gaps) < 0.5
 
 
 def probed(node: Full, log: str) -> bool:
