@@ -19,6 +19,7 @@ from rota.checks import dicom, http, member, probe, tcp, tls, xds
 from rota.checks.net import Address, connect
 from rota.checks.trust import Tls
 from rota.checks.verdict import Failure, Reason, Verdict
+from rota.model.layer4 import Protocol
 from rota.model.schema import Mode
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def _question(site: Site, name: str, service: Service, address: str, port: int) 
         return replace(question, why_not="allow.sources has no node of the site")
     if service.tls.client_ca:
         return replace(question, why_not="clients must show a certificate")
+    if service.protocol is Protocol.UDP:
+        return replace(question, why_not="UDP: nobody need answer")
     if service.mode is Mode.L7_TRANSPARENT and not _here(address):
         # a member in our own network would answer this node directly, past the one whose connection it is
         return replace(question, why_not="transparent: only the node that holds the address can ask")

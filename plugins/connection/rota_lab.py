@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.connection import ConnectionBase, ensure_connect
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "roles/lab/files"))
+
+import lab_enter  # noqa: E402 (found through the line above)
+
 DOCUMENTATION = """
 name: rota_lab
 short_description: Run tasks in the containers of the lab, with pipelining
-description: [Runs each command with C(podman exec). Always root.]
+description: [Runs each command in the namespaces of the container. Always root.]
 author: ["Rota"]
 options:
   remote_addr:
@@ -35,29 +40,26 @@ class Connection(ConnectionBase):
         self._connected = True
         return self
 
-    def _podman(self, command: list[str], data: bytes | None) -> tuple[int, bytes, bytes]:
-        container = self.get_option("remote_addr")
-        done = subprocess.run(  # noqa: S603 (the command that Ansible was asked to run)
-            ["podman", "exec", "--interactive", container, *command],  # noqa: S607 (podman is found as a person finds it)
-            input=data or b"",
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode == 125:  # podman's own failures (podman-exec(1))
-            raise AnsibleConnectionFailure(done.stderr.decode(errors="replace").strip())
+    def _run(self, command: list[str], data: bytes | None) -> tuple[int, bytes, bytes]:
+        try:
+            words = lab_enter.entering(self.get_option("remote_addr"))
+        except lab_enter.NotRunning as problem:
+            raise AnsibleConnectionFailure(str(problem)) from None
+        # what Ansible was asked to run
+        done = subprocess.run([*words, *command], input=data or b"", capture_output=True, check=False)  # noqa: S603
         return done.returncode, done.stdout, done.stderr
 
     @ensure_connect
     def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
         """Run `cmd`; returns exit status, output and errors."""
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
-        return self._podman(shlex.split(cmd), in_data)
+        return self._run(shlex.split(cmd), in_data)
 
     @ensure_connect
     def put_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the controller into the container."""
         super().put_file(in_path, out_path)
-        code, _, err = self._podman(["dd", f"of={out_path}", "bs=64K", "status=none"], Path(in_path).read_bytes())
+        code, _, err = self._run(["dd", f"of={out_path}", "bs=64K", "status=none"], Path(in_path).read_bytes())
         if code:
             raise AnsibleError(f"cannot write {out_path}: {err.decode(errors='replace').strip()}")
 
@@ -65,10 +67,13 @@ class Connection(ConnectionBase):
     def fetch_file(self, in_path: str, out_path: str) -> None:
         """Copy a file of the container to the controller."""
         super().fetch_file(in_path, out_path)
-        code, out, err = self._podman(["cat", in_path], None)
+        code, out, err = self._run(["cat", in_path], None)
         if code:
             raise AnsibleError(f"cannot read {in_path}: {err.decode(errors='replace').strip()}")
         Path(out_path).write_bytes(out)
+
+    def reset(self) -> None:
+        """Each command is a connection of its own already."""
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -37,6 +37,30 @@ def rota_keepalived(document: dict[str, Any], node: str) -> dict[str, Any]:
     return keepalived.view(_site(document), node).as_dict()
 
 
+def rota_firewall(document: dict[str, Any], node: str, management_ports: dict[str, str], peer_port: int) -> dict[str, Any]:
+    """What the packet filter of `node` needs; `management_ports` are name → `tcp/22`."""
+    from rota import firewall
+
+    try:
+        return firewall.view(_site(document), node, management_ports, int(peer_port)).as_dict()
+    except ValueError as error:
+        raise AnsibleFilterError(f"firewall_management_ports: {error}") from None
+
+
+def rota_ipvs(document: dict[str, Any], node: str) -> dict[str, Any]:
+    """What the kernel of `node` needs for layer 4: modules, settings, services that need them."""
+    from rota.keepalived import kernel
+
+    return kernel.view(_site(document), node).as_dict()
+
+
+def rota_member(document: dict[str, Any], own: list[str]) -> dict[str, Any]:
+    """The service addresses that the host with these own addresses must hold: direct, tunnel, and whose they are."""
+    from rota import member
+
+    return member.plan(_site(document), own).as_dict()
+
+
 def rota_host(document: dict[str, Any], node: str) -> dict[str, Any]:
     """What the operating system of `node` needs: names, interfaces, reserved ports."""
     from rota import host
@@ -47,8 +71,26 @@ def rota_host(document: dict[str, Any], node: str) -> dict[str, Any]:
 def rota_rotad(document: dict[str, Any], node: str, added: dict[str, Any]) -> str:
     """The text of rotad.toml on `node`; `added` are tables that win over the built-in ones."""
     from rota.control import written
+    from rota.control.config import BadConfig
+
+    try:
+        return written.text(_site(document), node, json.loads(json.dumps(added)))
+    except BadConfig as problem:
+        raise AnsibleFilterError(f"rota_control: {problem}") from None
+
+
+def rota_web(document: dict[str, Any], node: str, added: dict[str, Any]) -> str:
+    """The text of web.toml on `node`; `added` are keys and tables that win over the built-in ones."""
+    from rota.web import written
 
     return written.text(_site(document), node, json.loads(json.dumps(added)))
+
+
+def rota_web_names(document: dict[str, Any], hosts: list[str]) -> dict[str, list[str]]:
+    """What the web certificate of each node has to be good for."""
+    from rota.web import written
+
+    return written.names(_site(document), list(hosts))
 
 
 def rota_judge(document: dict[str, Any], inventory: list[str], folder: str) -> dict[str, Any]:
@@ -109,8 +151,13 @@ class FilterModule:
             "rota_parse": rota_parse,
             "rota_haproxy": rota_haproxy,
             "rota_keepalived": rota_keepalived,
+            "rota_firewall": rota_firewall,
+            "rota_ipvs": rota_ipvs,
+            "rota_member": rota_member,
             "rota_host": rota_host,
             "rota_rotad": rota_rotad,
+            "rota_web": rota_web,
+            "rota_web_names": rota_web_names,
             "rota_judge": rota_judge,
             "rota_holders": rota_holders,
             "rota_rows": rota_rows,

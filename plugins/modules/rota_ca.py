@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import os
 import tempfile
 from pathlib import Path
@@ -32,6 +33,13 @@ options:
   site: {description: Name of the site, shown in the authority's name., type: str, required: true}
   names: {description: Nodes that need a certificate., type: list, elements: str, required: true}
   days: {description: How long a new certificate of a node is good for., type: int, default: 730}
+  purpose: {description: What the authority is for, shown in its name., type: str, default: control}
+  alternatives:
+    description:
+      - Name → the names and addresses that its certificate has to be good for, where they are not the name itself. Such a
+        certificate is for a server only.
+    type: dict
+    default: {}
   renew_days: {description: How long before its end a certificate is made anew., type: int, default: 90}
 author: ["Rota"]
 """
@@ -62,6 +70,14 @@ def _name(common_name: str) -> x509.Name:
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Rota"),
         x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]),
     ])  # fmt: skip
+
+
+def _general(text: str) -> x509.GeneralName:
+    """An address or a name, as a certificate holds it."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any, life: datetime.timedelta) -> x509.CertificateBuilder:
@@ -101,9 +117,10 @@ def _keep(folder: Path, name: str, certificate: x509.Certificate, key: ec.Ellipt
 class Authority:
     """The authority in a folder."""
 
-    def __init__(self, folder: Path, site: str) -> None:
+    def __init__(self, folder: Path, title: str, alternatives: dict[str, list[str]] | None = None) -> None:
         self.folder = folder
-        self._site = site
+        self._title = title
+        self._alternatives = alternatives or {}
         self.certificate: x509.Certificate | None = None
         self._key: Any = None
 
@@ -126,7 +143,7 @@ class Authority:
     def make(self) -> None:
         """Make one."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._key, name = ec.generate_private_key(ec.SECP256R1()), _name(f"Rota control of {self._site}")
+        self._key, name = ec.generate_private_key(ec.SECP256R1()), _name(self._title)
         self.certificate = (
             _builder(name, name, self._key, AUTHORITY_LIFE)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -147,20 +164,24 @@ class Authority:
         except Exception:
             # whatever is wrong with it: a new one is made
             return False
-        ours = found.public_key() == key.public_key() and names.get_values_for_type(x509.DNSName) == [name]
+        ours = found.public_key() == key.public_key() and names == self._subject(name)
         return ours and found.not_valid_after_utc - renew > _now()
+
+    def _subject(self, name: str) -> x509.SubjectAlternativeName:
+        return x509.SubjectAlternativeName([_general(one) for one in self._alternatives.get(name, [name])])
 
     def issue(self, name: str, life: datetime.timedelta) -> None:
         """Make the certificate of `name`."""
         assert self.certificate is not None  # noqa: S101 (loaded or made)
         key = ec.generate_private_key(ec.SECP256R1())
-        both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        client = [] if name in self._alternatives else [ExtendedKeyUsageOID.CLIENT_AUTH]
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, *client])
         certificate = (
             _builder(_name(name), self.certificate.subject, key, life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
-            .add_extension(both, critical=False)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(usage, critical=False)
+            .add_extension(self._subject(name), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -174,12 +195,15 @@ def main() -> None:
         "site": {"type": "str", "required": True},
         "names": {"type": "list", "elements": "str", "required": True},
         "days": {"type": "int", "default": 730},
+        "purpose": {"type": "str", "default": "control"},
+        "alternatives": {"type": "dict", "default": {}},
         "renew_days": {"type": "int", "default": 90},
     }
     module = AnsibleModule(argument_spec=options, supports_check_mode=True)
     if not CRYPTOGRAPHY:
         module.fail_json(msg=missing_required_lib("cryptography"))
-    authority = Authority(Path(module.params["folder"]), module.params["site"])
+    title = f"Rota {module.params['purpose']} of {module.params['site']}"
+    authority = Authority(Path(module.params["folder"]), title, module.params["alternatives"])
     try:
         there = authority.load()
         renew = datetime.timedelta(days=module.params["renew_days"])

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import shlex
+import shutil
 import tempfile
 from typing import Any
 
@@ -37,6 +38,21 @@ options:
       - Folder to write them below, for looking at. Nothing is validated then, and owners stay those of the caller.
       - Unset is the real place.
     type: path
+  program:
+    description:
+      - Program without which there is nothing to do yet. While it is not there the task is skipped.
+      - Unset is none.
+    type: path
+  trial:
+    description:
+      - Command that judges all files together, written below a temporary folder, whose path is C(%s); then they are removed.
+        Nothing is replaced, and nothing is changed.
+      - Unset writes the files to their places.
+    type: str
+  secrets:
+    description: Path and text of more files for O(trial) that no log may show. What the command says is shown.
+    type: dict
+    default: {}
   judge_all:
     description: Whether files that would not change are validated as well.
     type: bool
@@ -156,6 +172,28 @@ class Writer:
         self.ready.clear()
 
 
+def for_its_owner(path: str, flags: int) -> int:
+    """Open `path` as a file that nobody else may read."""
+    return os.open(path, flags, 0o600)
+
+
+def judge_together(module: AnsibleModule) -> None:
+    """Write the files below a temporary folder and have the command of `trial` judge them there."""
+    place = tempfile.mkdtemp(prefix="rota-trial-", dir=module.tmpdir)
+    public = {file["path"]: file["content"] for file in module.params["files"] if file["state"] == "present"}
+    for name, text in {**public, **module.params["secrets"]}.items():
+        path = place + name
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=for_its_owner) as out:
+            out.write(text)
+    code, out, err = module.run_command([word.replace("%s", place) for word in shlex.split(module.params["trial"])])
+    shutil.rmtree(place)
+    if code:
+        said = "\n".join(text.strip() for text in (err, out) if text.strip()).replace(place, "")
+        module.fail_json(msg=f"the files are refused, nothing was replaced:\n{said}", rc=code)
+    module.exit_json(changed=False, changed_paths=[])
+
+
 def main() -> None:
     """Run the module."""
     spec = {
@@ -174,8 +212,19 @@ def main() -> None:
         "options": spec,
         "required_if": [("state", "present", ["content"])],
     }
-    options = {"files": files, "root": {"type": "path"}, "judge_all": {"type": "bool", "default": False}}
+    options = {
+        "files": files,
+        "root": {"type": "path"},
+        "program": {"type": "path"},
+        "trial": {"type": "str"},
+        "secrets": {"type": "dict", "default": {}, "no_log": True},
+        "judge_all": {"type": "bool", "default": False},
+    }
     module = AnsibleModule(argument_spec=options, supports_check_mode=True)
+    if module.params["program"] and not os.path.exists(module.params["program"]):
+        module.exit_json(changed=False, changed_paths=[], skipped=True, skip_reason=f"no {module.params['program']} yet")
+    if module.params["trial"]:
+        judge_together(module)
     writer = Writer(module)
     differences = {}
     for file in module.params["files"]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lib.network import TOP, outside, own_network
 
-TOP = Path(__file__).resolve().parents[2]
+
+@pytest.fixture(scope="session", autouse=True)
+def network() -> Iterator[None]:
+    """Each worker has a loopback of its own, so what runs beside it takes none of its ports."""
+    with own_network():
+        yield
 
 
 @pytest.fixture(scope="session")
 def daemon_root() -> Path:
-    """A Debian 13 root with haproxy and keepalived; start them with `chroot`. Built once (half a minute), then kept in .lab/."""
+    """A Debian 13 root with haproxy and keepalived, for `chroot`. Built once (half a minute), then kept in .lab/."""
     root = TOP / ".lab/daemons"
     root.parent.mkdir(exist_ok=True)
     with (root.parent / "daemons.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([TOP / "tools/daemon-root", root], check=True, timeout=600)
+        subprocess.run(outside(TOP / "tools/daemon-root", root), check=True, timeout=600)
     return root

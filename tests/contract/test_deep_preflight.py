@@ -107,6 +107,7 @@ def test_a_sound_member_on_the_same_layer_2(net: Net, tmp_path: Path) -> None:
     assert {s: seen[s][0] for s in ("reach", "check", "source", "mtu", "layer2")} == dict.fromkeys(
         ("reach", "check", "source", "mtu", "layer2"), "ok"
     ), seen
+    assert seen["layer2"][1].endswith(", quiet, takes packets for the service address")
     assert seen["mtu"][1] == "1500 bytes pass in one packet"
     assert "each caller's own address, checks from 203.0.113.1" in seen["source"][1]
 
@@ -119,6 +120,24 @@ def test_a_member_that_answers_for_the_service_address_blocks(net: Net, tmp_path
         "block",
         "answers ARP for 203.0.113.100: set arp_ignore=1 and arp_announce=2 there",
     )
+
+
+def test_a_member_without_the_service_address_blocks(net: Net, tmp_path: Path) -> None:
+    """It is up and quiet, and every caller of the service would wait for nothing."""
+    ip("-n", net.member, "addr", "del", "203.0.113.100/32", "dev", "lo")
+    done = preflight(net, tmp_path, "--json")
+    assert done.returncode == 1
+    level, text = found(done)["layer2"]
+    assert level == "block"
+    assert text.endswith(
+        ", quiet, but takes no packets for 203.0.113.100: it needs the address on lo (playbooks/member.yml)"
+    )
+
+
+def test_a_member_of_a_udp_service_is_asked_by_the_port_of_its_check(net: Net, tmp_path: Path) -> None:
+    done = preflight(net, tmp_path, "--json", profile="syslog", port=514, check={"port": 104})
+    assert found(done)["reach"][0] == "ok"
+    assert found(done)["layer2"][0] == "unknown"
 
 
 def test_a_member_behind_a_router_cannot_be_served_by_dr(net: Net, tmp_path: Path) -> None:

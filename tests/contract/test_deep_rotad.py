@@ -93,7 +93,8 @@ def stage(daemon_root: Path, tmp_path: Path) -> Iterator[Stage]:
         )
         balancer.start()
         stack.callback(balancer.stop)
-        place: Any = SimpleNamespace(socket=balancer.folder / "haproxy/admin.sock", state=balancer.folder / "server-state")
+        folder = balancer.folder
+        place: Any = SimpleNamespace(folder=folder, socket=folder / "haproxy/admin.sock", state=folder / "server-state")
         rotad = DeepRotad("lb1", tmp_path / "lb1", place, free_port(), {}, document, Authority(tmp_path / "ca"))
         rotad.agent_port = port
         stack.callback(rotad.kill)

@@ -7,30 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lib.place import reachable_folder
 from peers import databases
 from peers.servers import dcmqrscp, orthanc
 from rota.checks.verdict import Verdict
 from rota.control.deep.ask import ask
 from unit.deep.asking import login, question
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.xdist_group("deep-servers")]  # they share servers
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with databases.postgresql(tmp_path_factory.mktemp("pg")) as port:
+def postgresql() -> Iterator[int]:
+    with reachable_folder() as folder, databases.postgresql(folder) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with databases.mariadb(tmp_path_factory.mktemp("my")) as port:
+def mariadb() -> Iterator[int]:
+    with reachable_folder() as folder, databases.mariadb(folder) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
-def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with databases.slapd(tmp_path_factory.mktemp("ldap")) as port:
+def slapd() -> Iterator[int]:
+    with reachable_folder() as folder, databases.slapd(folder) as port:
         yield port
 
 
@@ -67,6 +68,7 @@ async def test_a_query(
     assert not {"secret", "patients", databases.PASSWORD} & set(str(verdict).split())
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(("kind", "query"), [("postgresql", "SELECT pg_sleep(20)"), ("mysql", "SELECT SLEEP(20)")])
 async def test_a_query_that_takes_too_long(kind: str, query: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     port = request.getfixturevalue({"mysql": "mariadb"}.get(kind, kind))

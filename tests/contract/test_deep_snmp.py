@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from contract.rotad_node import Bench, Haproxy, Member, Rotad, free_port, service, site, until
+from lib.network import need
 from rota.snmp.tree import BASE
 
 pytestmark = pytest.mark.contract
@@ -21,7 +22,7 @@ ROOT = "." + ".".join(map(str, BASE))
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools() -> None:
-    subprocess.run([TOP / "tools/host-packages", "snmpd", "snmp", "smitools"], check=True, timeout=300)
+    need("snmpd", "snmp", "smitools")
 
 
 @pytest.fixture

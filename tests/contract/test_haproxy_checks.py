@@ -54,6 +54,9 @@ NOT_ASKED = {("dicom", "tiny-pdus")}
 ALL = [(kind, name) for kind, cases in PEERS.items() for name in cases if (kind, name) not in NOT_ASKED]
 
 
+SHARED = pytest.mark.xdist_group("haproxy-checks")  # they look at one haproxy
+
+
 def name_of(kind: str, case: str) -> str:
     return f"{kind}-{list(PEERS[kind]).index(case)}"
 
@@ -93,6 +96,7 @@ def seen(daemon_root: Path) -> Iterator[dict[str, dict[str, str]]]:
         yield dict(rows)
 
 
+@SHARED
 @pytest.mark.parametrize(("kind", "case"), ALL)
 def test_verdict_and_reason(seen: dict[str, dict[str, str]], kind: str, case: str) -> None:
     row = seen[name_of(kind, case)]
@@ -102,11 +106,13 @@ def test_verdict_and_reason(seen: dict[str, dict[str, str]], kind: str, case: st
     assert row["status"].startswith(status)
 
 
+@SHARED
 def test_no_answer_is_ever_quoted(seen: dict[str, dict[str, str]]) -> None:
     """Some of the peers answer with a patient's name."""
     assert not [row for row in seen.values() if "SECRET" in row["last_chk"]]
 
 
+@SHARED
 def test_every_failing_case_differs_from_its_twin(seen: dict[str, dict[str, str]]) -> None:
     for kind, case in ALL:
         twin = PEERS[kind][case].twin

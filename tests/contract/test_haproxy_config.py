@@ -72,6 +72,8 @@ CASES: dict[str, dict[str, Any]] = {
     # balance and persistence
     **{f"balance-{name}": {"s": dicom(balance=name)} for name in ("leastconn", "roundrobin", "source", "first")},
     "source": {"s": dicom(persistence={"kind": "source", "timeout": "90500ms"})},
+    "source-network": {"s": dicom(persistence={"kind": "source", "prefix_v4": 24, "prefix_v6": 56})},
+    "source-network-limit": {"s": dicom(persistence={"kind": "source", "prefix_v4": 24}, routes={"A": ["pacs-a"]})},
     "calling-ae": {"s": dicom(persistence="calling-ae")},
     "cookie": {"s": other("rest", persistence={"kind": "cookie", "cookie": "SESSION"})},
     "cookie-tls": {"s": other("viewer", persistence="cookie", tls=OFFLOAD)},

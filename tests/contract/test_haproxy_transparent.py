@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from jinja2 import Environment
 from lib import haproxy
+from lib.network import need
 from lib.poll import wait_until
 
 pytestmark = pytest.mark.contract
@@ -49,7 +50,7 @@ class Network:
     """Three network namespaces in a row; gone at the end."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        subprocess.run([haproxy.TOP / "tools/host-packages", "nftables", "iproute2"], check=True, timeout=120)
+        need("nftables", "iproute2")
         self.prefix = f"rota-{os.getpid()}"
         for name in ("caller", "node", "member"):
             self.host("netns", "add", self.space(name))

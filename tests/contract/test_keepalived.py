@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -51,19 +52,42 @@ def judge(root: Path, text: str) -> subprocess.CompletedProcess[str]:
     """What keepalived says of `text` in a network of its own with the interfaces eth0 and eth1."""
     for folder in ("run/rota/track", "opt/rota/bin"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    command = root / "opt/rota/bin/rota"
-    command.write_text("#!/bin/sh\n")
-    command.chmod(0o755)
-    (root / "tmp/keepalived-test.conf").write_text(text)
-    script = 'ip link add eth0 type veth peer name eth1; exec chroot "$0" keepalived -t -f /tmp/keepalived-test.conf'
-    return subprocess.run(
-        ["unshare", "--net", "sh", "-c", script, root], capture_output=True, text=True, timeout=30, check=False
-    )
+    stand_in(root / "opt/rota/bin/rota")
+    file = root / f"tmp/keepalived-{os.getpid()}.conf"  # others test at the same time
+    file.write_text(text)
+    script = 'ip link add eth0 type veth peer name eth1; exec chroot "$0" keepalived -t -f "/tmp/$1"'
+    command = ["unshare", "--net", "sh", "-c", script, root, file.name]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    finally:
+        file.unlink()
+
+
+def stand_in(command: Path) -> None:
+    """A program at `command`; in one step, as other tests judge with it at the same time."""
+    new = command.with_name(f".{command.name}-{os.getpid()}")
+    new.write_text("#!/bin/sh\n")
+    new.chmod(0o755)
+    new.rename(command)
 
 
 L4 = {"address": "198.51.100.120", "profile": "tcp", "port": 104, "check": "tcp"}
 SIX = {"a": {"address": "2001:db8:51::21", "called_ae": "A"}}
 WEB = {"a": {"address": "198.51.100.21", "port": 8080}}
+BOTH = {
+    "address": None,
+    "addresses": ["198.51.100.100", "2001:db8:51::100"],
+    "members": {"a": {"address": "198.51.100.21", "called_ae": "A"}, "a6": {"address": "2001:db8:51::21", "called_ae": "A"}},
+}
+NETWORK = {"kind": "source", "timeout": "1h", "prefix_v4": 24, "prefix_v6": 56}
+AS_ONE = {"port": None, "ports": [104, 11112], "ports_as_one": True}
+NAMES = {"a": {"address": "198.51.100.21"}, "b": {"address": "198.51.100.22"}}
+
+
+def logs(**more: Any) -> dict[str, Any]:
+    return {**plain(profile="syslog", check={"kind": "tcp", "port": 6514}), "port": 514, "members": NAMES, **more}
+
+
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no-service": ({}, {}),
     "one": ({"pacs": service()}, {}),
@@ -120,6 +144,66 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"s": service(mode="l4-dr", check={"interval": "2500ms", "fast_interval": "250ms", "timeout": "1s", "fall": 1})},
         {},
     ),
+    "tun-six": ({"s": {**service(mode="l4-tun", address="2001:db8:51::100"), "members": SIX}}, {}),
+    "nat-six": ({"s": {**service(mode="l4-nat", address="2001:db8:51::100"), "members": SIX}}, {}),
+    "dr-both-families": ({"s": {**service(mode="l4-dr"), **BOTH}}, {}),
+    "persistence-mask": ({"s": {**service(mode="l4-dr", persistence=NETWORK), **BOTH}}, {}),
+    "udp": ({"s": plain(profile="udp", port=8080, check={"kind": "tcp", "port": 22})}, {}),
+    "udp-six": (
+        {
+            "s": {
+                **plain(profile="udp", address="2001:db8:51::100", port=8080, check={"kind": "tcp", "port": 22}),
+                "members": SIX,
+            }
+        },
+        {},
+    ),
+    "udp-one-packet": ({"s": logs(one_packet=True)}, {}),
+    "udp-nat-port": (
+        {"s": logs(mode="l4-nat", members={"a": {"address": "198.51.100.21", "port": 5514}})},
+        {},
+    ),
+    "udp-and-tcp": ({"s": {**plain(profile="dns"), "port": 53, "members": NAMES}}, {}),
+    "one-mark": ({"s": {**service(mode="l4-dr", persistence="source", **AS_ONE), **BOTH}}, {}),
+    "one-mark-nat": (
+        {"s": service(mode="l4-nat", persistence="source", fallback={"address": "198.51.100.30"}, **AS_ONE)},
+        {},
+    ),
+    "one-mark-tun": ({"s": {**service(mode="l4-tun", persistence=NETWORK, **AS_ONE), **BOTH}}, {}),
+    "one-mark-udp-and-tcp": (
+        {"s": {**plain(profile="dns", ports_as_one=True, balance="sh"), "port": 53, "members": NAMES}},
+        {},
+    ),
+    "one-mark-one-packet": ({"s": logs(one_packet=True, ports_as_one=True, ports=[514, 1514], port=None)}, {}),
+    "fallback-six": ({"s": {**service(mode="l4-dr", fallback={"address": "2001:db8:51::30"}), **BOTH}}, {}),
+    "timeouts": (
+        {"s": service(mode="l4-dr")},
+        {"ipvs": {"timeouts": {"tcp": "2d", "tcp_fin": "30s", "udp": "1500ms"}}},
+    ),
+    "no-sync": ({"s": service(mode="l4-dr")}, {"ipvs": {"sync": {"enabled": False}}}),
+    "sync-id": ({"s": service(mode="l4-dr")}, {"ipvs": {"sync": {"id": 0, "threshold": 3, "period": 50, "retries": 7}}}),
+    "sync-network": (
+        {"s": service(mode="l4-dr")},
+        {
+            "networks": {
+                "clinical": SITE["networks"]["clinical"],
+                "cross": {"prefixes": ["203.0.113.0/28"], "interface": "eth1"},
+            },
+            "ipvs": {"sync": {"network": "cross"}},
+        },
+    ),
+    "sync-six-only-nodes": (
+        {"s": {**service(mode="l4-dr", address="2001:db8:51::100"), "members": SIX}},
+        {"nodes": {"lb1": {"address": "2001:db8:51::11"}, "lb2": {"address": "2001:db8:51::12"}}},
+    ),
+    "sync-two-groups": (
+        {"pacs": service(group="main"), "web": plain(group="web", mode="l4-dr")},
+        {"vrrp": {"groups": {"main": {"id": 51, "nodes": ["lb1", "lb2"]}, "web": {"id": 52, "nodes": ["lb2", "lb1"]}}}},
+    ),
+    **{
+        f"flags-{name}": ({"s": service(mode="l4-dr", balance=name, balance_flags=["port", "fallback"])}, {})
+        for name in ("sh", "mh")
+    },
     **{
         f"balance-{name}": ({"s": service(mode="l4-dr", balance=name)}, {})
         for name in ("wlc", "lc", "rr", "wrr", "sh", "mh")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.test_keepalived import SITE, render, service, site
+from contract.test_keepalived import SITE, TEMPLATE, render, service, site
 from lib.poll import wait_until
 
 pytestmark = pytest.mark.contract
@@ -82,8 +83,8 @@ class Node:
         command = ["chroot", str(self.root), "keepalived", "-n", "-l", "-D", "-f", "/tmp/keepalived.conf"]  # noqa: S108
         self.keepalived = self._start(self.inside(*command))
 
-    def configure(self, services: dict[str, Any]) -> None:
-        self.write("tmp/keepalived.conf", render(services, FAST, self.name))
+    def configure(self, services: dict[str, Any], settings: dict[str, Any] | None = None) -> None:
+        self.write("tmp/keepalived.conf", render(services, settings or FAST, self.name))
 
     def reload(self, services: dict[str, Any]) -> None:
         self.configure(services)
@@ -110,8 +111,18 @@ class Node:
 FAST = site(vrrp={"start_delay": "100ms"})
 
 
+def install_vrrp(root: Path) -> None:
+    """What role keepalived installs: the script that keeps the groups' track files in step with the role."""
+    path = root / "usr/local/lib/rota/vrrp"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".vrrp.{os.getpid()}")
+    shutil.copy(TEMPLATE.parents[1] / "files/vrrp.sh", unfinished)
+    unfinished.replace(path)
+
+
 @pytest.fixture
 def pair(daemon_root: Path, tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    install_vrrp(daemon_root)
     with ExitStack() as stack:
         nodes = Node("lb1", daemon_root, tmp_path, stack), Node("lb2", daemon_root, tmp_path, stack)
         one, two = nodes
@@ -211,11 +222,77 @@ def test_no_holder_without_a_haproxy(pair: tuple[Node, Node]) -> None:
 
 
 def test_an_operator_moves_a_group(pair: tuple[Node, Node]) -> None:
+    """The new one takes over before the old one lets go; nothing moves back when the word is taken back."""
     active, standby = roles(pair)
     active.write("run/rota/track/group-main", "1\n")
-    settle(pair, standby, FIRST)
+    settle(pair, standby, FIRST, SIX)
+    wait_until(lambda: (words(active), words(standby)) == (("1", "1"), ("0", "0")), within=3)
     active.write("run/rota/track/group-main", "0\n")
     stays(pair, standby, FIRST, seconds=2)
+
+
+def words(node: Node) -> tuple[str, str]:
+    """Role and operator's word in the group's track files."""
+    role, word = (node.read(f"run/rota/track/{name}-main").strip() for name in ("role", "group"))
+    return role, word
+
+
+def hand_over(node: Node) -> int:
+    """What the unit runs before it stops keepalived; its exit status."""
+    command = node.inside("chroot", str(node.root), "/usr/local/lib/rota/vrrp", "hand-over", "2")
+    return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode
+
+
+def test_a_stop_with_a_hand_over_first(pair: tuple[Node, Node]) -> None:
+    active, standby = roles(pair)
+    wait_until(lambda: words(active) == ("0", "0"), within=3)
+    assert hand_over(active) == 0
+    assert (holders(pair, FIRST), words(active), words(standby)) == ([standby.name], ("1", "0"), ("0", "0"))
+
+
+def test_a_hand_over_that_nobody_takes_leaves_the_holder_alone(pair: tuple[Node, Node]) -> None:
+    active, standby = roles(pair)
+    standby.stop_keepalived()
+    wait_until(lambda: words(active) == ("0", "0"), within=3)
+    assert hand_over(active) == 1
+    assert (holders(pair, FIRST), words(active)) == ([active.name], ("0", "0"))
+
+
+def test_the_order_of_the_group_decides_who_begins(pair: tuple[Node, Node]) -> None:
+    """Not for ever: only among nodes that start at the same time and find nobody on duty."""
+    for node in pair:
+        node.stop_keepalived()
+        node.configure(PACS, site(vrrp={"start_delay": "2s"}))
+    for node in reversed(pair):
+        node.start_keepalived()
+    settle(pair, pair[0], FIRST)
+
+
+@pytest.mark.parametrize("how", ["reload", "start"])
+def test_a_node_that_comes_back_takes_nothing(pair: tuple[Node, Node], how: str) -> None:
+    """Whatever its files say: a crash leaves those of a holder behind. No rotad is there to put them right."""
+    first, second = pair
+    if roles(pair)[0] is not first:
+        wait_until(lambda: words(second) == ("0", "0"), within=3)
+        hand_over(second)
+    settle(pair, first, FIRST)
+    wait_until(lambda: words(first) == ("0", "0"), within=3)
+    first.kill_keepalived()
+    wait_until(lambda: FIRST in second.addresses() and words(second) == ("0", "0"), within=5)
+    first.start_keepalived()
+    settle(pair, second, FIRST)
+    if how == "reload":
+        first.reload(PACS)
+    stays(pair, second, FIRST, seconds=2)
+    assert words(first) == ("1", "0")
+
+
+def test_a_lost_role_file_moves_nothing(pair: tuple[Node, Node]) -> None:
+    """No file reads as 0, the rank of a holder: an equal preempts nobody."""
+    active, standby = roles(pair)
+    for node in (standby, active):
+        node.run("rm", "-f", f"{node.root}/run/rota/track/role-main", f"{node.root}/run/rota/track/group-main")
+        stays(pair, active, FIRST, seconds=1.5)
 
 
 def test_a_killed_keepalived_is_replaced(pair: tuple[Node, Node]) -> None:

@@ -178,7 +178,7 @@ def test_interrupted(number: signal.Signals, line: str, kind: str) -> None:
             if kind == "tcp":
                 assert process.stderr.readline() == "asked\n"
             else:
-                limit = time.monotonic() + 10
+                limit = time.monotonic() + 30
                 while not any(c.received for c in peer.conversations):
                     assert time.monotonic() < limit, "the check did not connect"
                     time.sleep(0.02)

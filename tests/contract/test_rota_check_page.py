@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from contract.test_keepalived import stand_in
 
 pytestmark = pytest.mark.contract
 
@@ -20,8 +21,7 @@ def test_keepalived_takes_the_example(daemon_root: Path, tmp_path_factory: pytes
     assert found
     command = daemon_root / "opt/rota/bin/rota"
     command.parent.mkdir(parents=True, exist_ok=True)
-    command.write_text("#!/bin/sh\n")
-    command.chmod(0o755)
+    stand_in(command)
     file = daemon_root / "tmp/rota-check-page.conf"
 
     def judge(text: str) -> subprocess.CompletedProcess[str]:

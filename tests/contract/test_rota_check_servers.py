@@ -26,7 +26,7 @@ from rota.checks.tls import TlsTarget
 from rota.checks.tls import check as check_tls
 from rota.checks.trust import Tls
 
-pytestmark = pytest.mark.contract
+pytestmark = [pytest.mark.contract, pytest.mark.xdist_group("rota-check-servers")]  # they share servers
 
 
 @pytest.fixture(scope="module")

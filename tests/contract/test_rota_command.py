@@ -28,7 +28,7 @@ def node(daemon_root: Path, tmp_path: Path) -> Iterator[tuple[Rotad, Haproxy, li
         haproxy = bench.haproxy("lb1", {"pacs": members})
         rotad = bench.rotad("lb1", haproxy, site({"pacs": service(1, ["pacs-a", "pacs-b"])}, nodes=("lb1",)))
         rotad.start()
-        until(lambda: rotad.member("pacs", "pacs-b")["verdict"] == "up", what="checks have run")
+        until(lambda: all(rotad.member("pacs", m.name)["verdict"] == "up" for m in members), what="checks have run")
         yield rotad, haproxy, members
 
 
@@ -54,12 +54,11 @@ def rota(rotad: Rotad, *argv: str) -> subprocess.CompletedProcess[str]:
 
 def test_status_and_version(node: tuple[Rotad, Haproxy, list[Member]]) -> None:
     rotad, _, members = node
-    ran = rota(rotad, "status")
-    assert ran.returncode == 0, ran.stderr
-    assert "pacs  up" in ran.stdout
+    # The exit code is not asked here: nobody holds the address in this test, which is a fault once it has lasted.
+    assert "pacs  up" in rota(rotad, "status").stdout
     for member in members:
         member.down()
-    until(lambda: rota(rotad, "status", "pacs").returncode == 1, within=10, what="the command says that pacs is down")
+    until(lambda: "pacs  down" in rota(rotad, "status", "pacs").stdout, within=10, what="the command says that pacs is down")
     assert "rotad 0.1.0 on lb1" in rota(rotad, "version").stdout
 
 

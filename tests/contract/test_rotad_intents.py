@@ -126,6 +126,7 @@ def test_a_haproxy_that_starts_while_rotad_is_dead_is_drained(one: tuple[Rotad, 
     assert haproxy.admin("pacs", "pacs-a") == 0
 
 
+@pytest.mark.clock
 def test_intents_survive_a_killed_rotad_and_a_word_at_the_socket(one: tuple[Rotad, Haproxy, Member, Member]) -> None:
     rotad, haproxy, *_ = one
     rotad.intend("drain", "pacs-b")
@@ -227,3 +228,23 @@ def test_who_is_connected_has_ae_titles_member_and_bytes(bench: Bench) -> None:
         assert found["age_s"] < 10
     status, problem = rotad.request("GET", "/v1/associations?service=none")
     assert (status, problem["code"]) == (404, "unknown-service")
+
+
+def test_an_old_process_is_asked_for_its_associations_and_is_halted_too(bench: Bench) -> None:
+    """After a reload the running work is in the old process: it counts, has its titles, and a halt cuts it as well."""
+    members = [bench.member("pacs-a"), bench.member("pacs-b")]
+    haproxy = bench.haproxy("lb1", {"pacs": members}, extra=ASSOCIATION, master=True)
+    rotad = bench.rotad("lb1", haproxy, site({"pacs": service(1, ["pacs-a", "pacs-b"])}, nodes=("lb1",)))
+    rotad.start()
+    request = b"\x01\x00\x00\x00\x00\x44\x00\x01\x00\x00" + b"PACS_A".ljust(16) + b"CT 1".ljust(16) + bytes(32)
+    with socket.create_connection(("127.0.0.1", haproxy.ports["pacs"])) as link:
+        link.sendall(request)
+        member = link.recv(20).decode()
+        until(lambda: rotad.get("/v1/associations"))
+        haproxy.reload()
+        found = until(lambda: rotad.get("/v1/associations?service=pacs"))
+        assert [(a["member"], a["calling_ae"], a["called_ae"]) for a in found] == [(member, "CT 1", "PACS_A")]
+        rotad.intend("halt", member)
+        link.settimeout(5)
+        assert link.recv(20) == b""
+    until(lambda: rotad.get("/v1/associations") == [])

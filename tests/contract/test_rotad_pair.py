@@ -50,6 +50,7 @@ def admin(rotad: Rotad, member: str) -> int:
     return rotad.haproxy.admin("pacs", member)
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("via", [0, 1])
 def test_an_intent_reaches_both_haproxys_at_once(pair: tuple[Rotad, Rotad], via: int) -> None:
     took = []
@@ -253,7 +254,8 @@ def test_garbage_and_floods_at_the_peer_port_are_refused_and_survived(pair: tupl
         )[:40]
     )
     assert b" 404 " in talk(port, lb2, post("/nowhere", b""))[:40]
-    half = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]  # never say a word
+    # from elsewhere, and never say a word
+    half = [socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.9", 0)) for _ in range(200)]
     for raw in (b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 40):
         with socket.create_connection(("127.0.0.1", port)) as link:
             link.sendall(raw)
@@ -264,6 +266,7 @@ def test_garbage_and_floods_at_the_peer_port_are_refused_and_survived(pair: tupl
         link.close()
 
 
+@pytest.mark.clock
 def test_a_half_open_peer_costs_one_deadline(bench: Bench) -> None:
     """It accepts and says nothing, for ever: acts on this node go on."""
     with socket.create_server(("127.0.0.1", bench.ports["lb2"])):  # the kernel accepts, nobody reads

@@ -1,6 +1,6 @@
 """The lab's hosts as tests see them: run a program in one, break it, mend it, look at its addresses.
 
-Everything is an argv list through `podman`; nothing here goes over the lab's own network, so a fault of
+Everything is an argv list, run in the host's namespaces or through `podman`; nothing here goes over the lab's own network, so a fault of
 the network never hides in the tool that measures it.
 """
 
@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from lib.poll import wait_until
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "roles/lab/files"))
+
+import lab_enter  # noqa: E402 (found through the line above)
+
 PREFIX = "rota-lab-"
 NODES = ("lb1", "lb2")
+NOT_RUNNING = 125  # what podman says of a host that is off (podman-exec(1))
 
 
 class CommandFailed(AssertionError):
@@ -51,11 +58,18 @@ class Host:
         """Name of its container."""
         return PREFIX + self.name
 
+    def inside(self, *argv: str) -> list[str]:
+        """Return the words that run `argv` as root in the host. Raises NotRunning when it is off."""
+        return [*lab_enter.entering(self.container), *argv]
+
     def run(self, *argv: str, timeout: float = 60, stdin: bytes | None = None) -> Result:
         """Run `argv` as root and return what came of it, whatever the exit code."""
-        interactive = ["--interactive"] if stdin is not None else []
-        done = _podman(["exec", *interactive, self.container, *argv], timeout=timeout, stdin=stdin)
-        return Result(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        try:
+            done = subprocess.run(self.inside(*argv), capture_output=True, timeout=timeout, input=stdin or b"", check=False)
+        except lab_enter.NotRunning as problem:
+            return Result(NOT_RUNNING, "", str(problem))
+        code = done.returncode if done.returncode >= 0 else 128 - done.returncode  # as a shell names a signal
+        return Result(code, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def check(self, *argv: str, timeout: float = 60, stdin: bytes | None = None) -> str:
         """Run `argv`, insist on exit code 0, and return what it printed."""
@@ -66,7 +80,7 @@ class Host:
 
     def start_process(self, *argv: str, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[bytes]:
         """Start `argv` and return at once; stderr goes where stdout goes."""
-        return subprocess.Popen(["podman", "exec", self.container, *argv], stdout=stdout, stderr=subprocess.STDOUT)
+        return subprocess.Popen(self.inside(*argv), stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.STDOUT)
 
     def read(self, path: str) -> str:
         """Return the text of a file."""
@@ -74,7 +88,7 @@ class Host:
 
     def read_bytes(self, path: str) -> bytes:
         """Return the bytes of a file."""
-        done = _podman(["exec", self.container, "cat", path], timeout=120)
+        done = subprocess.run(self.inside("cat", path), capture_output=True, timeout=120, check=False)
         if done.returncode:
             raise CommandFailed(f"{self.name}: {path}: {done.stderr.decode().strip()}")
         return done.stdout

@@ -36,7 +36,11 @@ def _as_it_was(steady: None) -> Iterator[None]:
     nodes.place(nodes.preferred())
 
 
-@pytest.mark.parametrize("path", runbooks(), ids=lambda path: path.stem)
+# The scenario of the role follows this page: it locks people out, which a pair at work would feel.
+ELSEWHERE = {"firewall-lock-out"}
+
+
+@pytest.mark.parametrize("path", [p for p in runbooks() if p.stem not in ELSEWHERE], ids=lambda path: path.stem)
 def test_a_page_is_true(path: Path) -> None:
     """Its steps in their order; no operator's word is left over."""
     page = load(path)

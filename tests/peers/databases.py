@@ -9,18 +9,19 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.network import need
 from lib.poll import wait_until
 
+from peers.pki import Pair
 from peers.tcp import free_port
 
-_TOOLS = Path(__file__).resolve().parents[2] / "tools"
 USER = "nobody"
 PASSWORD = "correct horse"  # noqa: S105
 
 
 def _need(package: str, program: Path | None) -> None:
     if program is None or not program.exists():
-        subprocess.run([_TOOLS / "host-packages", package], check=True, timeout=300)
+        need(package)
 
 
 def _as_user(argv: list[str]) -> list[str]:
@@ -29,10 +30,7 @@ def _as_user(argv: list[str]) -> list[str]:
 
 
 def _own(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (folder, *folder.parents):
-        if path == folder or path.name.startswith("pytest-"):
-            path.chmod(path.stat().st_mode | 0o055)
+    folder.mkdir(exist_ok=True)
     if os.geteuid() == 0:
         shutil.chown(folder, USER, "nogroup")
 
@@ -112,20 +110,30 @@ def mariadb(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def slapd(folder: Path) -> Iterator[int]:
-    """OpenLDAP's server with `cn=rota,dc=example` and PASSWORD; yields its port."""
+def slapd(folder: Path, *, tls: Pair | None = None, secure_port: int = 0) -> Iterator[int]:
+    """OpenLDAP's server with `cn=rota,dc=example` and PASSWORD; yields its port.
+
+    With `tls` it offers StartTLS there, and LDAPS on `secure_port`; it knows who is a member of which group (memberOf).
+    """
     program = Path("/usr/sbin/slapd")
     _need("slapd", program)
     _own(folder)
     (folder / "db").mkdir()
     _own(folder / "db")
     config = folder / "slapd.conf"
-    config.write_text(
-        "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n"
+    text = "include /etc/ldap/schema/core.schema\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n"
+    if tls:
+        for name, path in (("crt", tls.cert), ("key", tls.key)):
+            (folder / name).write_bytes(path.read_bytes())
+            (folder / name).chmod(0o644)
+        text += f"moduleload memberof\nTLSCertificateFile {folder}/crt\nTLSCertificateKeyFile {folder}/key\n"
+    text += (
         f"pidfile {folder}/pid\ndatabase mdb\nmaxsize 10485760\nsuffix dc=example\nrootdn cn=rota,dc=example\n"
         f'rootpw "{PASSWORD}"\ndirectory {folder}/db\n'
     )
+    config.write_text(text + ("overlay memberof\n" if tls else ""))
     config.chmod(0o644)
     port = free_port()
-    with _running([str(program), "-d", "0", "-f", str(config), "-h", f"ldap://127.0.0.1:{port}"], folder, port):
+    urls = f"ldap://127.0.0.1:{port}" + (f" ldaps://127.0.0.1:{secure_port}" if tls else "")
+    with _running([str(program), "-d", "256", "-f", str(config), "-h", urls], folder, port):
         yield port

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.network import need
+
 from peers.tcp import free_port
 
-_TOOLS = Path(__file__).resolve().parents[2] / "tools"
 PACKAGES = {"Orthanc": "orthanc", "storescp": "dcmtk", "dcmqrscp": "dcmtk"}
 
 
@@ -38,7 +39,7 @@ def ensure(*programs: str) -> None:
     """Install the Debian packages of `programs` if they are missing."""
     missing = {PACKAGES[name] for name in programs if not find(name)}
     if missing:
-        subprocess.run([_TOOLS / "host-packages", *sorted(missing)], check=True, timeout=300)
+        need(*sorted(missing))
 
 
 def find(program: str) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import socket
 import ssl
 import struct
@@ -207,11 +209,20 @@ SSH_BANNER = b"SSH-2.0-OpenSSH_9.2\r\n"
 GARBAGE = bytes(range(255, 127, -1))
 
 
+# Below the ports that the kernel gives to callers (net.ipv4.ip_local_port_range): between the choice and its use a check
+# or a caller could otherwise be given the same one. Two processes begin at different places.
+_PORTS = itertools.cycle(range(10_000, 30_000))
+for _ in range(os.getpid() * 101 % 20_000):
+    next(_PORTS)
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port on which nothing listens now."""
+    """Return a port on which nothing listens now, and which this process has not been given lately."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as sock:
-        return int(sock.getsockname()[1])
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server((host, port), family=family):
+            return port
+    raise AssertionError("unreachable: the ports go round")
 
 
 @contextlib.contextmanager

@@ -101,3 +101,26 @@ def test_a_missing_account_is_one_clear_line(place: Path) -> None:
     answer = run({"path": str(place / "x"), "content": "x\n", "owner": "nobody-at-all"})
     assert answer["failed"]
     assert "nobody-at-all" in answer["msg"]
+
+
+def test_without_the_program_there_is_nothing_to_judge_yet(place: Path) -> None:
+    file = {"path": str(place / "old"), "content": "new\n", "validate": "false %s"}
+    answer = run(file, program=str(place / "no-daemon"))
+    assert (answer["skipped"], answer["changed"], (place / "old").read_text()) == (True, False, "old\n")
+    assert run(file, program=sys.executable)["failed"]
+
+
+def test_a_trial_judges_all_files_together_and_leaves_nothing(place: Path) -> None:
+    files = [{"path": "/a.cfg", "content": "one\n"}, {"path": "/maps/b.map", "content": "two\n"}]
+    trial = "sh -c 'cd %s && cat a.cfg maps/b.map certs/k.pem && stat -c %%a certs/k.pem && test ! -e %s/refuse'"
+    secrets = {"/certs/k.pem": "PRIVATE"}
+    for check in (False, True):
+        answer = run(*files, trial=trial.replace("%%", "%"), secrets=secrets, check=check)
+        assert (answer.get("failed", False), answer["changed"]) == (False, False), answer
+    answer = run(*files, {"path": "/refuse", "content": ""}, trial=trial.replace("%%", "%"), secrets=secrets)
+    assert answer["failed"]
+    assert "one\ntwo\n" in answer["msg"]
+    assert "600" in answer["msg"], "nobody else may read it"
+    assert "PRIVATE" not in json.dumps(answer)
+    assert names(place) == ["old"]
+    assert not Path("/a.cfg").exists()

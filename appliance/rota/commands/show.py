@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import sys
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
@@ -38,13 +39,42 @@ def console(file: IO[str] | None = None) -> Console:
     )
 
 
+RIGHT = ("OPEN", "IN", "OUT", "AGE")
+
+
+def rows(columns: Sequence[str], cells: Sequence[Sequence[Text | str]], least: Sequence[int]) -> Text:
+    """The same look as `table` where nothing has to be folded, at a twentieth of its cost: a site has a thousand rows.
+
+    `least` are the columns' least widths; columns beyond its end have none.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    def plain(cell: Text | str) -> str:
+        return cell if isinstance(cell, str) else cell.plain
+
+    widths = [max(cell_len(plain(line[n])) for line in (columns, *cells)) for n in range(len(columns))]
+    widths = [max(width, *least[n : n + 1]) if least[n : n + 1] else width for n, width in enumerate(widths)]
+    found = Text(no_wrap=True)
+    for number, line in enumerate((columns, *cells)):
+        found.append("\n" if number else "")
+        for n, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            room = " " * (width - cell_len(plain(cell)))
+            style = "dim" if not number else "" if isinstance(cell, str) else str(cell.style)
+            found.append(room if columns[n] in RIGHT else "")
+            found.append(plain(cell), style)
+            if n + 1 < len(widths):
+                found.append(("" if columns[n] in RIGHT else room) + "  ")
+    return found
+
+
 def table(*columns: str) -> Table:
     """A table without lines, whose columns are told by their headings."""
     from rich.table import Table
 
     found = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in columns:
-        found.add_column(column, justify="right" if column in ("OPEN", "IN", "OUT", "AGE") else "left", overflow="fold")
+        found.add_column(column, justify="right" if column in RIGHT else "left", overflow="fold")
     return found
 
 

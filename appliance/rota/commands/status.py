@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from rota.control.state import Alarm, GroupState, PeerState, ServiceState, Status
+    from rota.control.state import Alarm, GroupState, MemberState, PeerState, ServiceState, Status
 
 
 def status(
@@ -69,6 +69,8 @@ def _head(out: Console, now: Status) -> None:
         problem = show.clean(now.haproxy_problem or "no reason known")
         line.append(f"HAProxy does not answer: {problem}; no verdict is known", "bold red")
     out.print(line)
+    if now.ipvs_problem:
+        out.print(show.text(now.ipvs_problem, "bold red"))
     for group in now.groups:
         out.print(_group(group, now))
     for peer in now.peers:
@@ -140,22 +142,41 @@ def _service(out: Console, one: ServiceState, at: datetime, widest: int, *, deta
     out.print(line)
     if detail and one.description:
         out.print(show.text(f"  {one.description}"))
-    more = ("ADDRESS", "CHECK") if detail else ()
-    rows = show.table("  MEMBER", "VERDICT", "FOR", "NEW WORK", "OPEN", *more, "INTENT", "REASON")
-    if out.width >= 110:  # the tables of all services line up; where room is short, each is as narrow as it can be
-        for column, width in zip(rows.columns, (widest + 2, len("cannot-store"), len("9 h 59 min"), 8, 7), strict=False):
-            column.min_width = width
+    layer4 = one.mode.startswith("l4")
+    more = (*(("IPVS",) if layer4 else ()), *(("ADDRESS", "CHECK") if detail else ()))
+    columns = ("  MEMBER", "VERDICT", "FOR", "NEW WORK", "OPEN", *more, "INTENT", "REASON")
+    # the tables of all services line up; where room is short, each is as narrow as it can be
+    least = (widest + 2, len("cannot-store"), len("9 h 59 min"), 8, 7) if out.width >= 110 else ()
+    lines: list[list[Text | str]] = []
     for member in one.members:
         since = times.length((at - member.since).total_seconds()) if member.since else "?"
         work = "yes" if member.in_use else "waits" if member.backup and member.verdict == "up" else "no"
         port = f":{member.port}" if member.port else ""
         opened = f"{member.associations}/{member.limit}" if member.limit else str(member.associations)
-        extra = (show.text(f"{member.address}{port}"), show.text(member.check)) if detail else ()
+        extra: list[Text | str] = [show.text(_ipvs(member))] if layer4 else []
+        extra += (show.text(f"{member.address}{port}"), show.text(member.check)) if detail else ()
         reason = "; ".join(filter(None, (member.reason, member.deep)))
         cells: list[Text | str] = [show.text(f"  {member.name}"), show.verdict(member.verdict), since]
         cells += [show.text(work, "" if member.in_use else "yellow"), opened, *extra]
-        rows.add_row(*cells, show.text(show.intent(member.intent), "cyan"), show.text(reason))
-    out.print(rows)
+        lines.append([*cells, show.text(show.intent(member.intent), "cyan"), show.text(reason)])
+    fast = show.rows(columns, lines, least)
+    if out.soft_wrap or max(map(len, fast.plain.splitlines())) <= out.width:
+        out.print(fast, soft_wrap=True)
+        return
+    folded = show.table(*columns)
+    for column, width in zip(folded.columns, least, strict=False):
+        column.min_width = width
+    for row in lines:
+        folded.add_row(*row)
+    out.print(folded)
+
+
+def _ipvs(member: MemberState) -> str:
+    """What the kernel of this node has of a member: weight, connections open and on their way out."""
+    if member.ipvs is None:
+        return "?"
+    weight = "out" if member.ipvs.weight is None else f"weight {member.ipvs.weight}"
+    return f"{weight}, {member.ipvs.active}+{member.ipvs.inactive}"
 
 
 def version(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

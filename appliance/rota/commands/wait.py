@@ -56,6 +56,8 @@ def look(now: Status, associations: list[Association], intents: list[Intent]) ->
     blind = [f"{p.node} does not answer: what goes through it is unknown" for p in now.peers if not p.reachable]
     if now.haproxy_since is None:
         blind.append(f"HAProxy on {now.node} does not answer: what goes through it is unknown")
+    if now.ipvs_problem and any(s.mode.startswith("l4") for s in now.services if s.name in {key[0] for key in keys}):
+        blind.append(f"{now.ipvs_problem}: what passes at layer 4 is unknown")
     ended = None
     for service, member in members:
         if member.intent is None or member.intent.state is IntentState.READY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rota.control.controller import Refused
-from rota.control.state import IntentRequest, IntentState
+from rota.control.state import AuditRequest, Event, IntentRequest, IntentState
 from rota.control.verdicts import Key
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ def targets(core: Core, request: IntentRequest) -> list[Key]:
         if request.until <= core.clock.now():
             raise Refused("until-past", f"until is over already: it is {core.clock.now():%Y-%m-%dT%H:%M:%SZ}", 422)
     return keys
+
+
+def audit(core: Core, request: AuditRequest, person: str) -> Event:
+    """An audit line: `before` is the act, `after` its outcome; like every event it reaches the peers."""
+    said = f"from {request.source}" + (f": {request.text}" if request.text else "")
+    return core.record(
+        "audit", service=request.service, member=request.member, before=request.action, after=request.outcome, reason=said,
+        person=person,
+    )  # fmt: skip
 
 
 def guard_last(core: Core, keys: list[Key]) -> None:

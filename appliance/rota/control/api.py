@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from rota.control.access import PERSON_HEADER, Access, Caller, Right, caller_of, person_of
 from rota.control.asked import (
+    AuditBody,
     EventsQuery,
     FailoverBody,
     IntentBody,
@@ -36,6 +37,7 @@ from rota.control.sse import Streams
 from rota.control.state import (
     Alarm,
     Association,
+    AuditRequest,
     Event,
     FailoverRequest,
     Intent,
@@ -68,6 +70,10 @@ ROUTES = [
     Route(
         "POST", "/v1/failover", "failover", "Hand VRRP groups to the peer", list[str], body=FailoverBody,
         right=Right.ACT, errors=(404, 409),
+    ),
+    Route(
+        "POST", "/v1/audit", "audit", "Note in the journal what a person did elsewhere", Event, body=AuditBody,
+        right=Right.ACT,
     ),
     Route("GET", "/v1/openapi.json", "openapi", "This description", dict[str, Any]),
 ]  # fmt: skip
@@ -211,6 +217,10 @@ class Api:
         person = _person(request)
         log.info("%s of %s/%s asked by %s: %s", asked.state, asked.service or "*", asked.member, person, asked.reason)
         return _json("intend", await self._controller.intend(intent_request(asked, until), person))
+
+    async def _audit(self, request: web.Request) -> web.Response:
+        asked = await read_body(AuditBody, request)
+        return _json("audit", self._controller.audit(AuditRequest(**asked.model_dump()), _person(request)))
 
     async def _failover(self, request: web.Request) -> web.Response:
         asked = await read_body(FailoverBody, request)

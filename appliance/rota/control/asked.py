@@ -12,7 +12,7 @@ from multidict import MultiMapping
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rota.control.controller import Refused
-from rota.control.state import Closed, FailoverRequest, IntentRequest
+from rota.control.state import AuditRequest, Closed, FailoverRequest, IntentRequest
 
 MAX_EVENTS = 5_000  # in one answer: about 1 MB, and under 50 ms of rotad's time
 BODY_SECONDS = 10.0
@@ -48,6 +48,12 @@ class IntentBody(IntentRequest):
 
 class FailoverBody(FailoverRequest):
     """Which group to hand over (null: all that this node holds), and why."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class AuditBody(AuditRequest):
+    """What was done or tried, by whom (`Rota-Person`), from where, and what came of it."""
 
     model_config = ConfigDict(strict=True)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
-from rota.control.state import Association, Event, Intent, Problem, ServiceState, Status
+from rota.control.state import Alarm, Association, Event, Intent, Problem, ServiceState, Status
 from rota.said import Said
 
 SOCKET = Path("/run/rota/rotad.sock")
@@ -37,12 +37,15 @@ class Declined(Said):
         self.problem = problem
 
 
-class _Connection(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("rotad", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
@@ -54,7 +57,7 @@ class Rotad:
     def __init__(self, path: Path | None = None, *, person: str | None = None, timeout: float = 5.0) -> None:
         """`person` is for whom root acts; `timeout` in seconds is the longest wait for an answer."""
         self.path = path or Path(os.environ.get("ROTA_SOCKET", SOCKET))
-        self._person = person
+        self.person = person
         self._timeout = timeout
 
     def status(self) -> Status:
@@ -93,6 +96,10 @@ class Rotad:
             until = page[0].at
         return [event for page in reversed(pages) for event in page][-wanted:]
 
+    def alarms(self) -> list[Alarm]:
+        """What a person should look at."""
+        return self._get(TypeAdapter(list[Alarm]), "/v1/alarms")
+
     def intend(self, body: dict[str, Any]) -> list[Intent]:
         """Ask for a drain, a halt or the end of either."""
         return self._post(TypeAdapter(list[Intent]), "/v1/intents", body)
@@ -101,19 +108,32 @@ class Rotad:
         """Ask for a failover; gives the groups that are being handed over. rotad judges the peer first: it takes longer."""
         return self._post(TypeAdapter(list[str]), "/v1/failover", body)
 
+    def audit(self, body: dict[str, Any]) -> Event:
+        """Have the journal note what somebody did elsewhere."""
+        # no act: nobody waits a minute for it
+        return self._parsed(TypeAdapter(Event), self.ask("POST", "/v1/audit", json.dumps(body), within=self._timeout))
+
     @contextmanager
     def stream(self) -> Iterator[Iterator[Event]]:
         """Changes from now on. The iterator ends when rotad ends the stream; Silent when nothing is heard any more."""
-        connection = _Connection(self.path, STREAM_SILENCE)
+        connection = Connection(self.path, STREAM_SILENCE)
         try:
             response = self._send(connection, "GET", "/v1/events/stream", None)
             yield self._events_of(response)
         finally:
             connection.close()
 
-    def _events_of(self, response: http.client.HTTPResponse) -> Iterator[Event]:
-        adapter = TypeAdapter(Event)
-        kind = ""
+    @contextmanager
+    def relay(self) -> Iterator[Iterator[bytes]]:
+        """The same as it is on the wire, line by line and with its heartbeats, to be handed on."""
+        connection = Connection(self.path, STREAM_SILENCE)
+        try:
+            response = self._send(connection, "GET", "/v1/events/stream", None)
+            yield self._lines_of(response)
+        finally:
+            connection.close()
+
+    def _lines_of(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         while True:
             try:
                 line = response.readline()
@@ -121,6 +141,12 @@ class Rotad:
                 raise Silent(f"rotad fell silent on {self.path}") from None
             if not line:
                 return
+            yield line
+
+    def _events_of(self, response: http.client.HTTPResponse) -> Iterator[Event]:
+        adapter = TypeAdapter(Event)
+        kind = ""
+        for line in self._lines_of(response):
             name, _, value = line.decode().rstrip("\n").partition(": ")
             if name == "event":
                 kind = value
@@ -129,23 +155,24 @@ class Rotad:
 
     def _get(self, adapter: TypeAdapter[T], path: str, **query: str | int | None) -> T:
         asked = urlencode({key: value for key, value in query.items() if value is not None})
-        return self._parsed(adapter, self._ask("GET", f"{path}?{asked}" if asked else path, None))
+        return self._parsed(adapter, self.ask("GET", f"{path}?{asked}" if asked else path, None))
 
     def _post(self, adapter: TypeAdapter[T], path: str, body: dict[str, Any]) -> T:
-        return self._parsed(adapter, self._ask("POST", path, json.dumps(body)))
+        return self._parsed(adapter, self.ask("POST", path, json.dumps(body)))
 
-    def _ask(self, method: str, path: str, body: str | None) -> bytes:
+    def ask(self, method: str, path: str, body: str | None = None, *, within: float | None = None) -> bytes:
+        """One request as it stands, within so many seconds; gives the body of the answer."""
         # An act waits much longer: giving up on one that is being done, perhaps by the peer, would be a lie.
-        connection = _Connection(self.path, max(self._timeout, ACT_SECONDS) if body else self._timeout)
+        connection = Connection(self.path, within or (max(self._timeout, ACT_SECONDS) if body else self._timeout))
         try:
             return self._read(self._send(connection, method, path, body))
         finally:
             connection.close()
 
-    def _send(self, connection: _Connection, method: str, path: str, body: str | None) -> http.client.HTTPResponse:
+    def _send(self, connection: Connection, method: str, path: str, body: str | None) -> http.client.HTTPResponse:
         headers = {"Content-Type": "application/json"} if body else {}
-        if self._person and body:
-            headers["Rota-Person"] = self._person
+        if self.person and body:
+            headers["Rota-Person"] = self.person
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()

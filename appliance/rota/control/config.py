@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rota import settings
+from rota.settings import BadConfig
+
+__all__ = ["DEFAULT", "BadConfig", "Config", "Pace", "PeerConfig", "load"]
 DEFAULT = Path("/etc/rota/rotad.toml")
-
-
-class BadConfig(Exception):
-    """The configuration cannot be used; the text is one line for people."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Config:
     journal_days: int
     journal_mebibytes: int
     keepalived_pid: Path = Path("/run/keepalived.pid")
+    haproxy_master: Path = Path("/run/haproxy-master.sock")  # old processes are asked through it
     pace: Pace = Pace()
     raw: dict[str, Any] = field(default_factory=dict)  # tables of other parts, e.g. [alarms]
 
@@ -62,12 +62,7 @@ class Config:
 
 def load(path: Path) -> Config:
     """Read the file at `path`; raises BadConfig with one line that names the file and the key."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadConfig(f"{path}: is not valid TOML: {error}") from None
+    raw = settings.read(path)
     try:
         return _config(raw)
     except BadConfig as problem:
@@ -75,58 +70,30 @@ def load(path: Path) -> Config:
 
 
 def _config(raw: dict[str, Any]) -> Config:
-    peer, journal = _table(raw, "peer"), _table(raw, "journal")
+    peer, journal = settings.table(raw, "peer"), settings.table(raw, "journal")
     return Config(
-        node=_text(raw, "node"),
-        site=Path(_text(raw, "site")),
-        state_directory=Path(_text(raw, "state_directory")),
-        run_directory=Path(_text(raw, "run_directory")),
-        haproxy_socket=Path(_text(raw, "haproxy_socket")),
-        haproxy_state=Path(_text(raw, "haproxy_state")),
+        node=settings.text(raw, "node"),
+        site=Path(settings.text(raw, "site")),
+        state_directory=Path(settings.text(raw, "state_directory")),
+        run_directory=Path(settings.text(raw, "run_directory")),
+        haproxy_socket=Path(settings.text(raw, "haproxy_socket")),
+        haproxy_state=Path(settings.text(raw, "haproxy_state")),
         peer=PeerConfig(
-            listen=_text(peer, "listen", "peer."),
-            port=_number(peer, "port", "peer.", lowest=1, highest=65535),
-            ca=Path(_text(peer, "ca", "peer.")),
-            certificate=Path(_text(peer, "certificate", "peer.")),
-            key=Path(_text(peer, "key", "peer.")),
-            addresses={name: _address(name, value) for name, value in _optional(peer, "addresses").items()},
+            listen=settings.text(peer, "listen", "peer."),
+            port=settings.number(peer, "port", "peer.", lowest=1, highest=65535),
+            ca=Path(settings.text(peer, "ca", "peer.")),
+            certificate=Path(settings.text(peer, "certificate", "peer.")),
+            key=Path(settings.text(peer, "key", "peer.")),
+            addresses={name: _address(name, value) for name, value in settings.optional(peer, "addresses").items()},
             heartbeat_port=int(peer.get("heartbeat_port", 8406)),
         ),
-        journal_days=_number(journal, "days", "journal.", lowest=1),
-        journal_mebibytes=_number(journal, "mebibytes", "journal.", lowest=1),
+        journal_days=settings.number(journal, "days", "journal.", lowest=1),
+        journal_mebibytes=settings.number(journal, "mebibytes", "journal.", lowest=1),
         keepalived_pid=Path(str(raw.get("keepalived_pid", "/run/keepalived.pid"))),
-        pace=_pace(_optional(raw, "pace")),
+        haproxy_master=Path(str(raw.get("haproxy_master", "/run/haproxy-master.sock"))),
+        pace=_pace(settings.optional(raw, "pace")),
         raw=raw,
     )
-
-
-def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
-    if not isinstance(raw.get(key), dict):
-        raise BadConfig(f"the table [{key}] is missing")
-    return dict(raw[key])
-
-
-def _optional(raw: dict[str, Any], key: str) -> dict[str, Any]:
-    value = raw.get(key, {})
-    if not isinstance(value, dict):
-        raise BadConfig(f"{key} is not a table")
-    return value
-
-
-def _text(raw: dict[str, Any], key: str, where: str = "") -> str:
-    value = raw.get(key)
-    if not isinstance(value, str) or not value:
-        raise BadConfig(f"{where}{key} is {'missing' if key not in raw else 'not a text'}")
-    return value
-
-
-def _number(raw: dict[str, Any], key: str, where: str, *, lowest: int, highest: int | None = None) -> int:
-    value = raw.get(key)
-    if key not in raw:
-        raise BadConfig(f"{where}{key} is missing")
-    if not isinstance(value, int) or isinstance(value, bool) or value < lowest or (highest and value > highest):
-        raise BadConfig(f"{where}{key}: {value!r} is not a number from {lowest}{f' to {highest}' if highest else ''}")
-    return value
 
 
 def _address(name: str, value: Any) -> tuple[str, int]:

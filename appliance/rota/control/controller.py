@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
-from rota.control.state import Association, Event, FailoverRequest, Intent, IntentRequest, Status
+from rota.control.state import Association, AuditRequest, Event, FailoverRequest, Intent, IntentRequest, Status
 
 
 class Refused(Exception):
@@ -40,6 +40,10 @@ class Controller(Protocol):
 
     async def intend(self, request: IntentRequest, person: str) -> list[Intent]:
         """Record and apply an intent; raises Refused."""
+        ...
+
+    def audit(self, request: AuditRequest, person: str) -> Event:
+        """Put what somebody did elsewhere into the journal, here and on every peer."""
         ...
 
     async def failover(self, request: FailoverRequest, person: str) -> list[str]:

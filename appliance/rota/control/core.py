@@ -19,14 +19,16 @@ from rota.control.controller import Refused
 from rota.control.failover import Failover
 from rota.control.follow import Follower
 from rota.control.intents import IntentStore, key_of
+from rota.control.ipvs import Layer4
 from rota.control.journal import Journal
 from rota.control.pair import PairWatch
 from rota.control.peers import Peers
 from rota.control.runtime import ProcessInfo, Runtime, RuntimeFailed, ServerStat, Snapshot
-from rota.control.sessions import Session, sessions
+from rota.control.sessions import OldProcesses, Session, sessions
 from rota.control.state import (
     Alarm,
     Association,
+    AuditRequest,
     Event,
     FailoverRequest,
     Intent,
@@ -75,10 +77,12 @@ class Core:
         self.board = Board(self.clock, self._alarm)
         self.intents = IntentStore(config.state_directory / "intents.json", self.node, self.clock)
         self.runtime = Runtime(config.haproxy_socket)
+        self.old = OldProcesses(Runtime(config.haproxy_master, master=True))
         self.statefile = StateFile(config.haproxy_state, config.state_directory / "server-state")
         self.bridge = Bridge(config.track_directory, self.clock, self._brake)
         self.verdicts, self.pair = Verdicts(), PairWatch(self.clock)
         self.deep: dict[Key, tuple[Verdict, str]] = {}
+        self.layer4 = Layer4(self.clock.steady)
         self.snapshot: Snapshot | None = None
         self.snapshot_at = float("-inf")
         self.stats: dict[tuple[str, str], ServerStat] = {}
@@ -228,7 +232,7 @@ class Core:
     async def own_associations(self, service: str | None) -> list[Association]:
         """Connections through this node; none when its HAProxy does not answer."""
         try:
-            found = await sessions(self.runtime)
+            found = [*await sessions(self.runtime), *await self.old.sessions()]
         except RuntimeFailed:
             return []
         names = [service] if service else list(self.services())
@@ -272,7 +276,13 @@ class Core:
         for before, intent in self.intents.merge(made):
             self.record_intent(before, intent)
         await asyncio.gather(self.apply(), self.persist(), self.peers.tell(within=1.0))
-        self.journal.flush()
+        await self.save_journal()
+
+    async def save_journal(self) -> str | None:
+        """Write what waits, and wait for the disk beside the event loop; returns why that may not have been enough."""
+        if not self.journal.flush():
+            return self.journal.problem
+        return await asyncio.to_thread(self.journal.sync)
 
     def receive(self, intents: list[Intent]) -> bool:
         """Intents from a peer; applied by the caller. Tells whether any was new."""
@@ -312,6 +322,10 @@ class Core:
     async def failover(self, request: FailoverRequest, person: str) -> list[str]:
         """Hand groups to the peer; the active node does it, wherever the request arrives."""
         return await self.moves.request(request, person)
+
+    def audit(self, request: AuditRequest, person: str) -> Event:
+        """Note what somebody did elsewhere."""
+        return acts.audit(self, request, person)
 
     def expire(self) -> list[Intent]:
         """Intents whose time is over, as new ones; put them in force."""

@@ -20,6 +20,7 @@ from rota.control.addresses import Addresses
 from rota.control.clock import JumpWatch
 from rota.control.config import DEFAULT, BadConfig, Config, load
 from rota.control.core import Core
+from rota.control.notice import settings
 from rota.control.notify import Notifier
 from rota.model import Site, parse
 
@@ -30,7 +31,13 @@ ALIVE = 15.0
 PRUNE = 3600.0
 HUNG = 10.0  # seconds without a turn of the follower: the watchdog may bite
 # Parts that start with the daemon when they are installed: an async `start(core, config)` that returns something to close.
-PARTS = ("rota.control.serve", "rota.control.deep.part", "rota.control.metrics", "rota.control.notices")
+PARTS = (
+    "rota.control.serve",
+    "rota.control.deep.part",
+    "rota.control.ipvs",
+    "rota.control.metrics",
+    "rota.control.notices",
+)
 
 
 class Part(Protocol):
@@ -184,13 +191,14 @@ class Daemon:
             if now - alive_at >= ALIVE:
                 alive_at = now
                 core.journal.alive()
-            core.journal.flush()
+            written = core.journal.waiting
+            problem = await core.save_journal() if written or alive_at == now else core.journal.problem
             if core.journal.damage:
                 core.record("rotad", after="damage", reason=core.journal.damage[:200])
                 core.board.raise_("damage:journal", "warning", core.journal.damage)
                 core.journal.damage = None
-            text = f"{core.journal.problem}; {core.journal.waiting} events wait in memory, {core.journal.lost} are lost"
-            core.board.hold("journal", core.journal.problem is not None, "critical", text)
+            text = f"{problem}; {core.journal.waiting} events wait in memory, {core.journal.lost} are lost"
+            core.board.hold("journal", problem is not None, "critical", text)
             if now - pruned_at >= PRUNE:
                 pruned_at = now
                 # by age only with a clock that has been steady for an hour: a jump must not empty the journal
@@ -258,6 +266,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         config = load(options.config)
+        try:
+            settings.read(config.raw)  # a mistake must not wait for the first alarm that nobody gets
+        except BadConfig as problem:
+            raise BadConfig(f"{options.config}: {problem}") from None
         site = read_site(config.site, config.node)
         if options.check:
             return 0

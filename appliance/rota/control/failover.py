@@ -1,8 +1,10 @@
-"""Planned failover: ask keepalived to let go through its track file, and do not believe it before the peer holds.
+"""Planned failover: ask keepalived to hand over through its track file, and do not believe it before the peer holds.
 
-The file of a group makes keepalived step back while it is not 0. It goes back to 0 as soon as the peer holds the
-addresses, so that this node can take over again when the peer dies; it does not take them back by itself, because the
-instances do not preempt an equal. If rotad dies in between, a note beside the file lets its next start put 0 back.
+The word of a group, `group-NAME`, lowers this node's priority below everybody's while it is 1: the peer takes over, and
+then this node lets go (docs/decisions/0004). It goes back to 0 as soon as the peer holds the addresses. Nothing is taken
+back by itself, because a holder is above every node that does not hold, which `role-NAME` says: keepalived's notify script
+writes it, and rotad puts it right when the script could not. If rotad dies during a move, a note beside the word lets its
+next start put 0 back.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rota.failover")
 
-WITHIN = 6.0  # seconds for the peer to hold everything; a move takes well under one
+WITHIN = 6.0  # seconds for the peer to hold everything; a move takes three adverts and a little
+ROLE_WITHIN = 1.0  # seconds for keepalived's own script to say the role
 STAYS = 1.0  # seconds for which it must hold after the file is back at 0
 
 
@@ -43,6 +46,14 @@ class Failover:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._moving = asyncio.Lock()
+        self._wrong_since: dict[str, float] = {}
+
+    def _role(self, group: str) -> Path:
+        return self._core.config.track_directory / f"role-{group}"
+
+    @property
+    def _within(self) -> float:
+        return max(WITHIN, self._core.site.site.vrrp.advert_interval / 1000 * 5)
 
     def _file(self, group: str) -> Path:
         return self._core.config.track_directory / f"group-{group}"
@@ -163,7 +174,7 @@ class Failover:
         if moved:
             moved = await self._remains(group)
         if not moved:
-            text = f"{peer} did not take group {group} within {WITHIN:g} s; {core.node} is free to hold it again"
+            text = f"{peer} did not take group {group} within {self._within:g} s; {core.node} goes on holding it"
             core.record(
                 "failover", member=group, before=core.node, after=core.node, reason=f"failed: {text}"[:200], person=person
             )
@@ -171,7 +182,7 @@ class Failover:
         core.record("failover", member=group, before=core.node, after=peer, reason=reason, person=person)
 
     def restore(self, group: str) -> None:
-        """Let this node be a candidate again."""
+        """Take the word back: the move is over, however it ended."""
         try:
             atomic.write(self._file(group), "0\n", mode=0o644, durable=False)
             self._note(group).unlink(missing_ok=True)
@@ -181,7 +192,7 @@ class Failover:
 
     async def _wait(self, group: str, peer: str) -> bool:
         core = self._core
-        end = core.clock.steady() + WITHIN
+        end = core.clock.steady() + self._within
         while core.clock.steady() < end:
             self._look()
             await core.peers.exchange(peer) if peer in core.peers.views else None
@@ -217,12 +228,33 @@ class Failover:
             if self._note(group).exists():
                 self.restore(group)
                 core.record(
-                    "failover", member=group, after=core.node, reason="rotad died during a move; this node may hold it again"
+                    "failover", member=group, after=core.node, reason="rotad died during a move; its word is taken back"
                 )
 
     def watch(self) -> None:
-        """A file that somebody else keeps away from 0 is an alarm: this node would not take over."""
+        """Put roles right; a word that somebody else keeps away from 0 is an alarm: this node has lost its rank."""
         for group in self._core.site.groups_of(self._core.node):
+            self._mend_role(group)
             held_back = bool(number_in(self._file(group))) and not self._moving.locked()
-            text = f"{self._file(group)} is not 0: {self._core.node} does not take group {group}, whatever happens"
+            text = f"{self._file(group)} is not 0: {self._core.node} leaves group {group} to any other node"
             self._core.board.hold(f"group-held:{group}", held_back, "critical", text, after=10.0)
+
+    def _mend_role(self, group: str) -> None:
+        """keepalived's script runs beside it and can fail, or be overtaken by the next one."""
+        core = self._core
+        if core.held is None:
+            return
+        right = 0 if core.held.get(group) else 1
+        if number_in(self._role(group)) == right:
+            self._wrong_since.pop(group, None)
+            return
+        now = core.clock.steady()
+        if now - self._wrong_since.setdefault(group, now) < ROLE_WITHIN:
+            return
+        try:
+            atomic.write(self._role(group), f"{right}\n", mode=0o644, durable=False)
+            log.warning("group=%s role file put right: %d", group, right)
+            core.board.clear(f"group-role:{group}")
+        except OSError as error:
+            text = f"{self._role(group)} cannot be written: {error.strerror}; a node that comes back may take group {group}"
+            core.board.raise_(f"group-role:{group}", "critical", text)

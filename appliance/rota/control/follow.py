@@ -132,6 +132,8 @@ class Follower:
         halted = {key for key in needed if core.intents.state_of(key) is IntentState.HALT}
         cut = await self.connected(halted) if halted else []
         complaints = await core.runtime.act([command for commands in needed.values() for command in commands])
+        if halted:
+            await core.old.cut(lambda s: any(s.server == key[1] and is_of(s.backend, key[0]) for key in halted))
         for complaint in complaints[:5]:
             log.warning("HAProxy: %s", complaint)
         core.record_cut(cut, "halted")
@@ -157,7 +159,7 @@ class Follower:
     async def connected(self, keys: set[Key]) -> list[tuple[Key, Session]]:
         """Who is connected to these members now; nobody when HAProxy does not say."""
         try:
-            found = await sessions(self._core.runtime)
+            found = [*await sessions(self._core.runtime), *await self._core.old.sessions()]
         except RuntimeFailed:
             return []
         return [(key, s) for s in found for key in keys if s.server == key[1] and is_of(s.backend, key[0])]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from rota.control.state import Event
 log = logging.getLogger("rota.journal")
 
 WAITING = 10_000  # events kept in memory while the disk takes none
+CHECKPOINT = 2 * 1024 * 1024  # bytes of SQLite's log that are put into the file
 _COLUMNS = "id, at, node, kind, service, member, before, after, reason, person"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -55,10 +57,11 @@ def _event(row: Row) -> Event:
 
 
 class Journal:
-    """The journal of one node. Not for two threads at once.
+    """The journal of one node. Not for two threads at once, but for `sync`.
 
-    `record` never fails and touches no disk; `flush` writes what waits. A file that SQLite calls damaged is set aside and
-    a new one begun: `damage` says so until it is read.
+    `record` never fails and touches no disk. `flush` hands what waits to the kernel, which a crash of rotad does not undo.
+    `sync` waits until it is on the disk, which the loss of power does not undo; it belongs into a thread. A file that
+    SQLite calls damaged is set aside and a new one begun: `damage` says so until it is read.
     """
 
     def __init__(self, path: Path, node: str, clock: Clock, *, days: int, mebibytes: int) -> None:
@@ -75,6 +78,7 @@ class Journal:
         self.last_alive: datetime | None = None
         self._db: sqlite3.Connection | None = None
         self._next_id, self._number, self.era = 1, 1, secrets.token_hex(8)
+        self._written = self._safe = 0  # highest own number that the kernel has, and that the disk has
         self._open()
 
     def _open(self) -> None:
@@ -91,7 +95,9 @@ class Journal:
             if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")  # a committed event survives the loss of power
+            # The waiting for the disk is `sync`, beside the event loop: with FULL a slow disk would hold up every check.
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA wal_autocheckpoint=0")
             db.execute("PRAGMA journal_size_limit=4194304")
             if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise sqlite3.DatabaseError(found)
@@ -102,6 +108,7 @@ class Journal:
             self._next_id = max(self._next_id, highest + 1)
             row = db.execute("SELECT last FROM known WHERE node = ? AND era = ?", (self._node, self.era)).fetchone()
             self._number = max(self._number, (row[0] if row else 0) + 1)
+            self._written = self._safe = row[0] if row else 0
             alive = db.execute("SELECT value FROM facts WHERE name = 'alive'").fetchone()
             self.last_alive = datetime.fromisoformat(alive[0]) if alive else None
         except BaseException:
@@ -168,10 +175,32 @@ class Journal:
         except sqlite3.Error as error:
             self._failed(error)
             return False
+        self._written = max([self._written, *(number for _, number in self._waiting)])
         self._waiting.clear()
         self._unsaved_alive = None
         self.problem = None
         return True
+
+    def sync(self) -> str | None:
+        """Wait until what `flush` wrote is on the disk, and keep the log short; for a thread. Returns what went wrong."""
+        log_file, era, written = self._path.with_name(self._path.name + "-wal"), self.era, self._written
+        try:
+            descriptor = os.open(log_file, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.fdatasync(descriptor)
+                long = os.fstat(descriptor).st_size > CHECKPOINT
+            finally:
+                os.close(descriptor)
+            if era == self.era:
+                self._safe = max(self._safe, written)
+            if long:
+                with contextlib.closing(sqlite3.connect(self._path, timeout=0.0, isolation_level=None)) as db:
+                    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except FileNotFoundError:
+            return None  # nothing was written yet, or the file was just set aside
+        except (OSError, sqlite3.Error) as error:
+            return f"the journal may not be on the disk: {error}"
+        return None
 
     @staticmethod
     def _row(event: Event, era: str, number: int) -> Row:
@@ -239,7 +268,11 @@ class Journal:
         return {f"{node}/{era}": last for node, era, last in self._select("SELECT node, era, last FROM known")}
 
     def after(self, vector: Vector, limit: int = 500) -> list[list[Any]]:
-        """Rows that somebody with `vector` lacks, each journal in the order of its numbers, at most `limit`."""
+        """Rows that somebody with `vector` lacks, each journal in the order of its numbers, at most `limit`.
+
+        None of this node that the loss of power could undo: its number would be used again, for an event that the other
+        side then never takes.
+        """
         rows: list[list[Any]] = []
         for node, era in self._select("SELECT node, era FROM known ORDER BY node, era"):
             if len(rows) >= limit:
@@ -247,11 +280,14 @@ class Journal:
             rows += [
                 list(row[1:])
                 for row in self._select(
-                    "SELECT * FROM events WHERE node = ? AND era = ? AND number > ? ORDER BY number LIMIT ?",
-                    (node, era, vector.get(f"{node}/{era}", 0), limit - len(rows)),
+                    "SELECT * FROM events WHERE node = ? AND era = ? AND number > ? AND number <= ? ORDER BY number LIMIT ?",
+                    (node, era, vector.get(f"{node}/{era}", 0), self._highest(node, era), limit - len(rows)),
                 )
             ]
         return rows
+
+    def _highest(self, node: str, era: str) -> int:
+        return self._safe if (node, era) == (self._node, self.era) else 2**62
 
     def take(self, rows: Iterable[Sequence[Any]]) -> list[Event]:
         """Store events from the peer; returns those that were new. ValueError for what is no event."""

@@ -73,6 +73,8 @@ def _members(status: Status) -> Iterator[Metric]:
     used = GaugeMetricFamily("rota_member_in_use", "Whether it gets new work.", labels=names)
     open_ = GaugeMetricFamily("rota_member_associations", "Connections open now, through both nodes.", labels=names)
     limit = GaugeMetricFamily("rota_member_association_limit", "Connections that it may have at once.", labels=names)
+    weight = GaugeMetricFamily("rota_ipvs_weight", "Layer 4, as the kernel has it; absent when it is out.", labels=names)
+    conns = GaugeMetricFamily("rota_ipvs_connections", "Layer 4, as this node's kernel counts.", labels=[*names, "state"])
     intent = GaugeMetricFamily("rota_member_intent", "1 for what the operators want.", labels=[*names, "intent"])
     for service in status.services:
         for member in service.members:
@@ -82,11 +84,16 @@ def _members(status: Status) -> Iterator[Metric]:
             if member.since is not None:
                 since.add_metric(label, member.since.timestamp())
             used.add_metric(label, float(member.in_use))
+            if member.ipvs is not None:
+                if member.ipvs.weight is not None:
+                    weight.add_metric(label, member.ipvs.weight)
+                conns.add_metric([*label, "active"], member.ipvs.active)
+                conns.add_metric([*label, "inactive"], member.ipvs.inactive)
             open_.add_metric(label, member.associations)
             if member.limit is not None:
                 limit.add_metric(label, member.limit)
             _one_of(intent, label, _words(IntentState), member.intent.state if member.intent else IntentState.READY)
-    yield from (up, verdict, since, used, open_, limit, intent)
+    yield from (up, verdict, since, used, open_, limit, weight, conns, intent)
 
 
 def _pair(status: Status) -> Iterator[Metric]:

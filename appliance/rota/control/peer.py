@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from rota.control.config import PeerConfig
 from rota.control.controller import Refused
 from rota.control.exchange import Answer, Errand, Exchange, FailoverErrand
+from rota.control.gate import Gate
 from rota.control.state import Association, Intent, Problem
 from rota.preflight.findings import Row
 
@@ -83,7 +84,8 @@ class PeerServer:
         self._exchange, self._errand, self._failover, self._associations = exchange, errand, failover, associations
         self.preflight: Callable[[str | None], Awaitable[list[Row]]] | None = None
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self.known: Callable[[], Collection[str]] = tuple  # addresses of peers: they have places of their own
+        self._gate: Gate | None = None
         self._context: ssl.SSLContext | None = None
 
     async def start(self, config: PeerConfig) -> None:
@@ -98,10 +100,9 @@ class PeerServer:
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30)
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 (setup made it)
-        self._server = await asyncio.get_running_loop().create_server(
-            self._runner.server, config.listen, config.port, ssl=context, backlog=32, reuse_address=True,
-            ssl_handshake_timeout=3.0, ssl_shutdown_timeout=1.0,
-        )  # fmt: skip
+        gate = Gate(lambda: self.known())
+        gate.start(config.listen, config.port, self._runner.server, context)
+        self._gate = gate
 
     def renew(self, config: PeerConfig) -> None:
         """Show the certificate that is on the disk now to whoever comes next; raises OSError when it is unusable."""
@@ -110,11 +111,11 @@ class PeerServer:
 
     async def close(self) -> None:
         """Stop listening and end what is open."""
-        if self._server:
-            self._server.close()
+        if self._gate:
+            await self._gate.close()
         if self._runner:
             await self._runner.cleanup()
-        self._server = self._runner = None
+        self._gate = self._runner = None
 
     @web.middleware
     async def _guard(

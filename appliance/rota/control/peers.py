@@ -79,6 +79,7 @@ class Peers:
                             core.own_associations,
                         )  # fmt: skip
                         server.preflight = self._preflight
+                        server.known = self._addresses
                         await server.start(core.config.peer)
                         self._server = server
                     self._server.renew(core.config.peer)
@@ -88,6 +89,11 @@ class Peers:
                     text = f"no answer to peers: {getattr(error, 'strerror', None) or error}"
                     core.board.raise_("peer-listener", "critical", text)
             await asyncio.sleep(RETRY_FILES)
+
+    def _addresses(self) -> list[str]:
+        """Every address from which a peer may come."""
+        nodes = self._core.site.site.nodes
+        return [a for name in self._names() if name in nodes for a in (*nodes[name].addresses, self.address_of(name)[0])]
 
     def _names(self) -> list[str]:
         return self._core.site.peers_of(self._core.node)
@@ -269,7 +275,7 @@ class Peers:
     def _hello(self) -> Hello:
         core = self._core
         services = core.services()
-        counts: dict[str, int] = {}
+        counts = {"/".join(key): count for key, count in core.layer4.active().items()}
         for (backend, member), stat in core.stats.items():
             service = backend.removesuffix(".v6")
             if stat.sessions and service in services and member in services[service].members:

@@ -81,10 +81,13 @@ class ProcessInfo:
 
 
 class Runtime:
-    """The admin socket at `path`. `deadline` is seconds for a whole command; an answer over `limit` bytes is refused."""
+    """The admin socket at `path`. `deadline` is seconds for a whole command; an answer over `limit` bytes is refused.
 
-    def __init__(self, path: Path, *, deadline: float = 2.0, limit: int = 32 * 1024 * 1024) -> None:
-        self._path = str(path)
+    `master`: the master's socket, which waits for more until the asker's side is closed.
+    """
+
+    def __init__(self, path: Path, *, deadline: float = 2.0, limit: int = 32 * 1024 * 1024, master: bool = False) -> None:
+        self._path, self._master = str(path), master
         self._deadline = deadline
         self._limit = limit
         self._known: Known = {}
@@ -106,6 +109,8 @@ class Runtime:
         reader, writer = await asyncio.open_unix_connection(self._path, limit=1024 * 1024)
         try:
             writer.write(line.encode("ascii") + b"\n")
+            if self._master:
+                writer.write_eof()
             parts, size = [], 0
             while part := await reader.read(1024 * 1024):
                 parts.append(part)

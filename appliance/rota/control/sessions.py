@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rota.control.runtime import Runtime, RuntimeFailed
 
 TABLE = "rota.associations"
 _HEAD = re.compile(r"^0x[0-9a-f]+: \[.*?\] id=\d+ proto=(\S+) source=(\S+)$", re.M)
+_POINTER = re.compile(r"0x[0-9a-f]+")
 _BACKEND = re.compile(r"^  backend=(\S+) \(", re.M)
 _SERVER = re.compile(r"^  server=(\S+) \(", re.M)
 _AGE = re.compile(r" age=([0-9dhms]+)\)")
 _TOTAL = re.compile(r"^  (req|res)=\S+ \(.* total=(\d+)\)", re.M)
 _KEY = re.compile(r"\bkey=((?:\\.|[^ \\])+) ")
+_WORKER = re.compile(r"^(\d+)\s+worker\s", re.M)
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -29,6 +33,7 @@ class Session:
     bytes_out: int
     calling_ae: str | None = None
     called_ae: str | None = None
+    pointer: str = ""  # HAProxy's name for it
 
 
 async def sessions(runtime: Runtime) -> list[Session]:
@@ -41,13 +46,61 @@ async def sessions(runtime: Runtime) -> list[Session]:
     return [with_titles(session, titles.get(session.caller)) for session in found]
 
 
+class OldProcesses:
+    """HAProxy's processes from before the last reloads: they end with their last association, and know its AE titles.
+
+    They answer through the master's socket only (management.txt 9.4). None of them is what there is when nobody answers
+    there: where a reload does not go through a master, there is nobody to ask.
+    """
+
+    def __init__(self, master: Runtime) -> None:
+        self._master = master
+
+    async def pids(self) -> list[int]:
+        """The old processes, from `show proc`; none when the master does not answer."""
+        try:
+            return parse_old(await self._master.command("show proc"))
+        except RuntimeFailed:
+            return []
+
+    async def sessions(self) -> list[Session]:
+        """Every connection that an old process still has."""
+        found: list[Session] = []
+        for pid in await self.pids():
+            with contextlib.suppress(RuntimeFailed):  # it may have ended in between
+                open_here = parse_sessions(await self._master.command(f"@!{pid} show sess all"))
+                titles = parse_titles(await self._master.command(f"@!{pid} show table {TABLE}")) if open_here else {}
+                found += [with_titles(session, titles.get(session.caller)) for session in open_here]
+        return found
+
+    async def cut(self, wanted: Callable[[Session], bool]) -> None:
+        """End connections one by one: an old process calls its servers disabled, and cuts none by their name."""
+        for pid in await self.pids():
+            with contextlib.suppress(RuntimeFailed):
+                for session in parse_sessions(await self._master.command(f"@!{pid} show sess all")):
+                    if wanted(session):
+                        await self._master.command(f"@!{pid} shutdown session {session.pointer}")
+
+
+def _pointer(head: str) -> str:
+    found = _POINTER.match(head)
+    return found[0] if found else ""
+
+
+def parse_old(text: str) -> list[int]:
+    """Read `show proc`: the process ids below `# old workers`."""
+    _, _, rest = text.partition("# old workers\n")
+    return [int(pid) for pid in _WORKER.findall(rest.partition("\n#")[0])]
+
+
 def with_titles(session: Session, titles: tuple[str | None, str | None] | None) -> Session:
     """`session` with its calling and called AE title, when they are known."""
     if titles is None:
         return session
     return Session(
-        session.backend, session.server, session.caller, session.age, session.bytes_in, session.bytes_out, *titles
-    )
+        session.backend, session.server, session.caller, session.age, session.bytes_in, session.bytes_out, *titles,
+        session.pointer,
+    )  # fmt: skip
 
 
 def parse_sessions(text: str) -> list[Session]:
@@ -70,6 +123,7 @@ def parse_sessions(text: str) -> list[Session]:
                 age=_seconds(age[1]) if age else 0.0,
                 bytes_in=totals.get("req", 0),
                 bytes_out=totals.get("res", 0),
+                pointer=_pointer(head[0]),
             )
         )
     return found

@@ -74,6 +74,14 @@ class Intent(Closed):
         return (self.counter, self.node)
 
 
+class IpvsCounts(Closed):
+    """What the kernel's IPVS has of a layer 4 member on this node, over all ports of its service."""
+
+    weight: int | None  # as the kernel has it, 0: no new work; None: it is not there
+    active: int  # connections open now; on a standby: as the active node told it
+    inactive: int  # on their way out, and UDP
+
+
 class MemberState(Closed):
     """One member of one service, as this node sees it."""
 
@@ -90,6 +98,7 @@ class MemberState(Closed):
     limit: int | None
     check: str  # kind
     deep: str | None = None  # last deep verdict, e.g. "storage: cannot-store: A700 …"
+    ipvs: IpvsCounts | None = None  # None: not at layer 4, or not known
 
 
 class ServiceState(Closed):
@@ -154,6 +163,7 @@ class Status(Closed):
     peers: list[PeerState]
     services: list[ServiceState]
     alarms: list[Alarm]
+    ipvs_problem: str | None = None  # why nothing is known of IPVS, although there are layer 4 services
 
 
 class Event(Closed):
@@ -162,7 +172,9 @@ class Event(Closed):
     id: int
     at: datetime
     node: str
-    kind: Literal["verdict", "intent", "role", "pair", "peer", "haproxy", "deep", "alarm", "failover", "rotad", "brake"]
+    kind: Literal[
+        "verdict", "intent", "role", "pair", "peer", "haproxy", "deep", "alarm", "failover", "rotad", "brake", "audit"
+    ]
     service: str | None = None
     member: str | None = None
     before: str | None = None
@@ -202,6 +214,17 @@ class FailoverRequest(Closed):
     group: str | None = None
     reason: Reason
     force: bool = False
+
+
+class AuditRequest(Closed):
+    """Body of POST /v1/audit: what somebody did, or tried to do, through a program that knows people (the web app)."""
+
+    action: str = Field(pattern=r"^[a-z][a-z-]{1,31}$")  # e.g. "sign-in", "drain", "person-added"
+    outcome: Literal["done", "refused", "failed"]
+    source: str = Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z.:%_-]+$")  # the address it came from
+    text: Reason | None = None  # why, or what exactly
+    service: str | None = Field(None, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")
+    member: str | None = Field(None, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")
 
 
 class Problem(Closed):

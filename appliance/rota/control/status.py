@@ -32,6 +32,7 @@ def assemble(core: Core) -> Status:
         peers=[view.state(core.version, core.model_hash, core.intents.digest()) for view in core.peers.views.values()],
         services=[_service(core, name, service) for name, service in core.services().items()],
         alarms=core.board.current(),
+        ipvs_problem=core.layer4.problem,
     )
 
 
@@ -69,7 +70,11 @@ def _member(core: Core, key: Key, service: Service, others: dict[str, int]) -> M
     standing = core.verdicts.of(key)
     row = main_row(core.snapshot, *key) if core.snapshot else None
     deep = core.deep.get(key)
-    own = sum(stat.sessions for stat in stat_of(core, key)) if known else 0
+    ipvs = core.layer4.of(key)
+    own, other = sum(stat.sessions for stat in stat_of(core, key)) if known else 0, others.get("/".join(key), 0)
+    if service.mode.is_l4:
+        # connections are synchronised: both nodes may know the same ones
+        own, other = max(ipvs.active if ipvs else 0, other), 0
     return MemberState(
         name=key[1],
         address=member.address,
@@ -80,10 +85,11 @@ def _member(core: Core, key: Key, service: Service, others: dict[str, int]) -> M
         intent=core.intents.of(key),
         backup=bool(member.backup),
         in_use=known and takes_work(row),
-        associations=own + others.get("/".join(key), 0),
+        associations=own + other,
         limit=member.max_associations,
         check=service.check.kind,
         deep=f"{deep[0]}: {deep[1]}" if deep else None,
+        ipvs=ipvs,
     )
 
 

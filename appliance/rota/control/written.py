@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from rota.control.notice import settings
 from rota.model import Site
 
-PEER_PORT = 8407
+PEER_PORT = 8407  # tcp, rotad to rotad
+WEB_PORT = 8443  # tcp, people to rota-web, on the nodes' own addresses
 FOLDER = "/etc/rota/control"
 STATE = "/var/lib/rota/control"
 DEFAULTS: dict[str, Any] = {
@@ -31,13 +33,17 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def text(site: Site, node: str, added: Mapping[str, Any]) -> str:
-    """The configuration of rotad on `node`; `added` wins, table by table. KeyError when the site has no such node."""
+    """The configuration of rotad on `node`; `added` wins, table by table.
+
+    KeyError when the site has no such node, BadConfig for a mistake in what a site adds to table [alarms].
+    """
+    settings.read(json.loads(json.dumps(dict(added))))
     listen = {"listen": site.site.nodes[node].addresses[0]}
-    settings = {"node": node, **DEFAULTS, "peer": {**listen, **DEFAULTS["peer"]}}
+    tables = {"node": node, **DEFAULTS, "peer": {**listen, **DEFAULTS["peer"]}}
     for key, value in added.items():
-        both = isinstance(value, Mapping) and isinstance(settings.get(key), Mapping)
-        settings[key] = {**settings[key], **value} if both else value
-    return toml(settings)
+        both = isinstance(value, Mapping) and isinstance(tables.get(key), Mapping)
+        tables[key] = {**tables[key], **value} if both else value
+    return toml(tables)
 
 
 def toml(table: Mapping[str, Any]) -> str:

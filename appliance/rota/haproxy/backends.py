@@ -90,13 +90,21 @@ def _persistence(service: Service) -> list[str]:
             "tcp-request content lua.rota-settle",
         ]
     if kind is PersistenceKind.SOURCE:
-        return [f"stick-table type ipv6 size 100k expire {timeout} peers {PEERS}", "stick on src"]
+        return [f"stick-table type ipv6 size 100k expire {timeout} peers {PEERS}", f"stick on {_source(service)}"]
     if kind is PersistenceKind.CALLING_AE:
         return [f"stick-table type string len 40 size 100k expire {timeout} peers {PEERS}", "stick on var(txn.sticky)"]
     if kind is PersistenceKind.COOKIE:
         secure = " secure" if service.tls.mode != "none" else ""
         return [f"cookie {service.persistence.cookie} insert indirect nocache httponly{secure}"]
     return []
+
+
+def _source(service: Service) -> str:
+    """The caller's address, or the part of it that callers share."""
+    persistence = service.persistence
+    if (persistence.prefix_v4, persistence.prefix_v6) == (32, 128):
+        return "src"
+    return f"src,ipmask({persistence.prefix_v4},{persistence.prefix_v6})"
 
 
 def _admission(backend: str, service: Service, members: list[str]) -> list[str]:
@@ -112,7 +120,7 @@ def _admission(backend: str, service: Service, members: list[str]) -> list[str]:
         route = quote(f"str({ours})")
         lines.append(f"tcp-request content set-var(txn.route) {route} if {{ var(txn.called) -m str {quote(called)} }}")
     if service.persistence.kind is not PersistenceKind.NONE:
-        key = "var(txn.sticky)" if service.persistence.kind is PersistenceKind.CALLING_AE else "src"
+        key = "var(txn.sticky)" if service.persistence.kind is PersistenceKind.CALLING_AE else _source(service)
         lines.append(f"tcp-request content set-var(txn.sticky_id) {key},table_server_id({backend})")
     lines += [
         # what stays if the action should fail: no association may pass unjudged

@@ -1,14 +1,15 @@
 """The view of one node's keepalived: sections of finished lines, so that the template only loops.
 
-keepalived.conf(5) of keepalived 2.3; why there is one instance per group: docs/decisions/0002.
+keepalived.conf(5) of keepalived 2.3; why there is one instance per group: docs/decisions/0002; how a group moves: 0004.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_network
+from math import ceil
 
-from rota.keepalived.ipvs import track_files, virtual_servers
+from rota.keepalived.ipvs import global_lines, track_files, virtual_servers
 from rota.keepalived.section import Section, block, seconds
 from rota.model import Site
 from rota.model.fields import family
@@ -18,8 +19,14 @@ __all__ = ["KeepalivedView", "Section", "view"]
 
 # haproxy.service writes 0 after its start and -1 after its stop, however it ended.
 TRACK_HAPROXY = "/run/rota/track/haproxy"
+_TRACK_ROLE = "/run/rota/track/role-{}"
 _TRACK_GROUP = "/run/rota/track/group-{}"
+# keeps them in step with the role (roles/keepalived/files/vrrp.sh)
+_VRRP = "/usr/local/lib/rota/vrrp"
 
+# The same for every holder: nobody preempts an equal. 255 is an address's owner.
+_HOLDS = 254
+# What a node has while it does not hold a group: falls along the group's order.
 _HIGHEST = 250
 _STEP = 50
 
@@ -34,6 +41,7 @@ class KeepalivedView:
     addresses: dict[str, list[str]] = field(default_factory=dict)
     needs_ipvs: bool = False
     l4_services: list[str] = field(default_factory=list)
+    hand_over_seconds: int = 2  # a move takes three adverts and a little
 
     def as_dict(self) -> dict[str, object]:
         """Plain types, as a template wants them."""
@@ -50,14 +58,15 @@ def view(site: Site, node: str) -> KeepalivedView:
         _globals(site, node, checks=bool(servers)),
         _track_haproxy(),
         _health(),
-        *(_track_group(name) for name in groups),
+        *(section for name, group in groups.items() for section in _track_group(name, group, node)),
         *(_instance(site, node, name, group) for name, group in groups.items()),
         *track_files(site, node),
         *servers,
     ]
     addresses = {name: site.addresses_of(name) for name in groups}
     l4_services = [name for name, service in site.services_of(node).items() if service.mode.is_l4]
-    return KeepalivedView(node, sections, list(groups), addresses, bool(servers), l4_services)
+    seconds_for_a_move = ceil(site.site.vrrp.advert_interval * 4 / 1000) + 1
+    return KeepalivedView(node, sections, list(groups), addresses, bool(servers), l4_services, seconds_for_a_move)
 
 
 def _globals(site: Site, node: str, *, checks: bool) -> Section:
@@ -73,6 +82,9 @@ def _globals(site: Site, node: str, *, checks: bool) -> Section:
         # … and when one is late all the same, in steps before everything else (realtime, RR)
         "max_auto_priority 20",
         "min_auto_priority_delay 100000",
+        # realtime without blocking for longer than this is killed by the kernel; the default of 10 ms is reached by a node
+        # that sets addresses while it is busy (keepalived issue 2312), and the addresses are without a holder meanwhile
+        "vrrp_rlimit_rttime 1000000",
         "vrrp_garp_master_delay 1",
         "vrrp_garp_master_repeat 3",
         "vrrp_garp_master_refresh 30",
@@ -81,7 +93,7 @@ def _globals(site: Site, node: str, *, checks: bool) -> Section:
         "vrrp_garp_extra_if all 60",
     ]
     if checks:
-        lines.append("checker_priority -5")
+        lines += global_lines(site, node)
     return Section("", block("global_defs", lines))
 
 
@@ -95,10 +107,15 @@ def _track_haproxy() -> Section:
     return Section("HAProxy's own word: 0 = it serves, anything else = it does not", block("track_file haproxy", lines))
 
 
-def _track_group(name: str) -> Section:
-    lines = [f"file {_TRACK_GROUP.format(name)}", "weight 0", "init_file 0"]
-    comment = f"An operator's word on group {name}: anything but 0 hands it over"
-    return Section(comment, block(f"track_file group-{name}", lines))
+def _track_group(name: str, group: Group, node: str) -> list[Section]:
+    # Not nopreempt: a priority says nothing then. Every holder is above everybody else, and no start takes anything away.
+    role = [f"file {_TRACK_ROLE.format(name)}", f"weight {_priority(group, node) - _HOLDS}", "init_file 1 overwrite"]
+    # one more, and keepalived takes it for a fault: let go at once
+    word = [f"file {_TRACK_GROUP.format(name)}", f"weight {1 - _HOLDS}", "init_file 0 overwrite"]
+    return [
+        Section(f"Role in group {name}: 0 = holds it, 1 = takes it from nobody", block(f"track_file role-{name}", role)),
+        Section(f"An operator's word on group {name}: 1 hands it over", block(f"track_file group-{name}", word)),
+    ]
 
 
 def _health() -> Section:
@@ -124,10 +141,9 @@ def _instance(site: Site, node: str, name: str, group: Group) -> Section:
     peers = [site.site.nodes[other].addresses[0] for other in group.nodes if other != node]
     lines = [
         "state BACKUP",
-        "nopreempt",
         f"interface {_interface(site, node, own)}",
         f"virtual_router_id {group.id}",
-        f"priority {_priority(group, node)}",
+        f"priority {_HOLDS}",
         f"advert_int {seconds(site.site.vrrp.advert_interval)}",
     ]
     if peers:
@@ -136,7 +152,7 @@ def _instance(site: Site, node: str, name: str, group: Group) -> Section:
     tracked = [interface for interface in others if interface != _interface(site, node, own)]
     if tracked:
         lines += block("track_interface", tracked)
-    lines += block("track_file", ["haproxy", f"group-{name}"])
+    lines += block("track_file", ["haproxy", f"role-{name}", f"group-{name}"])
     lines += block("track_script", ["haproxy-health"])
     # removing one address must not take those along that the kernel keeps as its secondaries
     lines.append("promote_secondaries")
@@ -146,12 +162,12 @@ def _instance(site: Site, node: str, name: str, group: Group) -> Section:
         lines.append("no_virtual_ipaddress")
     if excluded:
         lines += block("virtual_ipaddress_excluded", [_address(site, node, a) for a in excluded])
-    lines.append('notify "/usr/bin/logger -t rota-vrrp --" keepalived_script')
+    lines.append(f'notify "{_VRRP} role" root')
     return Section("", block(f"vrrp_instance {name}", lines))
 
 
 def _priority(group: Group, node: str) -> int:
-    """Falls along the group's order; the spread decides who is first when several could be."""
+    """Of a node without the group. Falls along its order; the spread decides who is first when several could be."""
     step = min(_STEP, (_HIGHEST - 1) // len(group.nodes))
     return _HIGHEST - step * group.nodes.index(node)
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 
 from rota.model.fields import family, format_duration
 from rota.model.lint_deep import deep
+from rota.model.lint_layer4 import rules as layer4_rules
+from rota.model.lint_layer4 import settings as layer4_settings
+from rota.model.lint_management import management
 from rota.model.problems import Problem, nearest
 from rota.model.profiles import CHECK_KEYS
 from rota.model.schema import (
@@ -42,7 +45,8 @@ def services(all_services: dict[str, Service]) -> list[Problem]:
 
 def site(settings: Settings, all_services: dict[str, Service]) -> list[Problem]:
     """Problems of the site, and of services in it."""
-    return [*_nodes(settings), *_groups(settings), *_networks(settings, all_services)]
+    found = [*_nodes(settings), *_groups(settings), *management(settings), *_networks(settings, all_services)]
+    return [*found, *layer4_settings(settings, all_services)]
 
 
 # -- one service ------------------------------------------------------------------------------------------------------
@@ -77,54 +81,6 @@ def _feed(path: str, service: Service) -> Found:
             f"an HL7 feed is spread over several active members ({', '.join(active)}): messages may arrive out of order",
             warning=True,
         )
-
-
-def _mode(path: str, service: Service) -> Found:
-    if service.balance.is_l4 != service.mode.is_l4:
-        layer = 4 if service.mode.is_l4 else 7
-        yield Problem(f"{path}.balance", f"{service.balance} does not exist at layer {layer} (mode {service.mode})")
-    if service.mode in (Mode.L4_DR, Mode.L4_TUN):
-        for name, member in service.members.items():
-            if member.port is not None and [member.port] != service.ports:
-                wanted = ", ".join(map(str, service.ports))
-                text = f"{member.port} differs from the service's port {wanted}: {service.mode} cannot translate ports"
-                yield Problem(f"{path}.members.{name}.port", text)
-    if service.mode.is_l4 and service.tls.mode not in (TlsMode.NONE, TlsMode.PASS_THROUGH):
-        yield Problem(f"{path}.tls.mode", f"{service.tls.mode} needs layer 7: {service.mode} forwards packets unread")
-    if service.mode.is_l4:
-        for name, member in service.members.items():
-            if member.max_associations is not None:
-                yield Problem(
-                    f"{path}.members.{name}.max_associations",
-                    f"needs layer 7: {service.mode} cannot hold callers back",
-                )
-            if member.backup:
-                yield Problem(
-                    f"{path}.members.{name}.backup",
-                    f"needs layer 7: with {service.mode} name a fallback instead",
-                )
-
-
-def _families(path: str, service: Service) -> Found:
-    if service.mode is Mode.L7:
-        return
-    for index, address in enumerate(service.addresses):
-        if service.mode is Mode.L4_TUN and family(address) == 6:
-            yield Problem(f"{path}.addresses[{index}]", f"{address} is IPv6, but l4-tun is IPv4 only")
-    families = {family(a) for a in service.addresses}
-    for name, member in service.members.items():
-        if family(member.address) not in families:
-            why = (
-                "a member must see callers of its own family"
-                if service.mode is Mode.L7_TRANSPARENT
-                else "IPVS does not translate"
-            )
-            yield Problem(
-                f"{path}.members.{name}.address",
-                f"{member.address} is IPv{family(member.address)}, but no address of the service is: {why}",
-            )
-    if len(families) > 1 and {family(m.address) for m in service.members.values()} != families:
-        yield Problem(f"{path}.addresses", f"are of both families, but the members are not: {service.mode} cannot cross")
 
 
 def _persistence(path: str, service: Service) -> Found:
@@ -253,8 +209,7 @@ def _fallback(path: str, service: Service) -> Found:
 _RULES: tuple[Callable[[str, Service], Found], ...] = (
     _members,
     _feed,
-    _mode,
-    _families,
+    *layer4_rules,
     _persistence,
     _associations,
     _check,
@@ -269,12 +224,12 @@ _RULES: tuple[Callable[[str, Service], Found], ...] = (
 
 
 def _same_address_and_port(all_services: dict[str, Service]) -> Found:
-    taken: dict[tuple[str, int], str] = {}
+    taken: dict[tuple[str, int, str], str] = {}
     for name, service in all_services.items():
         for address in service.addresses:
             for port in service.ports:
-                other = taken.setdefault((address, port), name)
-                if other != name:
+                others = [taken.setdefault((address, port, protocol), name) for protocol in service.protocol.each]
+                for other in {o for o in others if o != name}:
                     kinds = {service.profile.value, all_services[other].profile.value}
                     why = ": plain and TLS DICOM cannot share a port" if kinds == {"dicom", "dicom-tls"} else ""
                     yield Problem(

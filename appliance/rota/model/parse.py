@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rota.model import deep, lint
+from rota.model import deep, lint, lint_management
 from rota.model.problems import Problem, from_validation
 from rota.model.profiles import with_defaults
 from rota.model.schema import Service, Settings, Site
@@ -68,6 +68,8 @@ def _settings(raw: Any, problems: list[Problem], needed: bool) -> Settings | Non
         raw["nodes"] = {name: _plural(node, "address", "addresses") for name, node in raw["nodes"].items()}
     if isinstance(raw.get("networks"), dict):
         raw["networks"] = {name: _plural(network, "prefix", "prefixes") for name, network in raw["networks"].items()}
+    if raw.get("management") == []:  # as written: a list whose only entry was refused is no second mistake
+        problems.append(Problem("site.management", lint_management.EMPTY))
     vrrp = raw.get("vrrp", {})
     if isinstance(vrrp, dict) and not vrrp.get("groups") and isinstance(raw.get("nodes"), dict):
         raw["vrrp"] = {**vrrp, "groups": {"main": {"id": 51, "nodes": list(raw["nodes"])}}}

@@ -52,6 +52,10 @@ _PROFILES: dict[str, Defaults] = {
     # Two writers are worse than none: one member at a time, and no way back by itself.
     "database": {"ports": [5432], "check": {"kind": "tcp"}, "timeouts": _FEED, "single_active": True},
     "tcp": {"ports": [], "check": {"kind": "tcp"}, "timeouts": {"client": "1h", "server": "1h"}},
+    # HAProxy carries no datagrams, so these begin at layer 4; direct routing keeps the sender's address, which logs need.
+    "udp": {"ports": [], "protocol": "udp", "mode": "l4-dr", "check": {"kind": "tcp"}},
+    "syslog": {"ports": [514], "protocol": "udp", "mode": "l4-dr", "check": {"kind": "tcp"}},
+    "dns": {"ports": [53], "protocol": "both", "mode": "l4-dr", "check": {"kind": "tcp"}},
 }
 
 # What a check of each kind needs, and the keys that have no meaning for the others.

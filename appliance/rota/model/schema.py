@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -32,6 +32,7 @@ from rota.model.fields import (
     Weight,
     family,
 )
+from rota.model.layer4 import BalanceFlag, Ipvs, Protocol
 
 
 class Strict(BaseModel):
@@ -55,6 +56,9 @@ class Profile(StrEnum):
     REST = "rest"
     DATABASE = "database"
     TCP = "tcp"
+    UDP = "udp"
+    SYSLOG = "syslog"
+    DNS = "dns"
 
     @property
     def is_dicom(self) -> bool:
@@ -65,6 +69,11 @@ class Profile(StrEnum):
     def is_hl7(self) -> bool:
         """Whether clients send an MLLP feed."""
         return self in (Profile.HL7, Profile.HL7_TLS)
+
+    @property
+    def may_use_udp(self) -> bool:
+        """Whether clients may send datagrams."""
+        return self in (Profile.UDP, Profile.SYSLOG, Profile.DNS)
 
     @property
     def is_http(self) -> bool:
@@ -143,6 +152,10 @@ class Persistence(Strict):
     kind: PersistenceKind = PersistenceKind.NONE
     timeout: Duration = 30 * 60_000
     cookie: CookieName = "ROTA"
+    prefix_v4: Annotated[int, Field(strict=True, ge=1, le=32)] = Field(
+        32, description="IPv4 callers whose addresses begin with the same bits share one member (kind source)."
+    )
+    prefix_v6: Annotated[int, Field(strict=True, ge=1, le=128)] = Field(128, description="The same for IPv6 callers.")
 
 
 class Member(Strict):
@@ -233,8 +246,14 @@ class Service(Strict):
     group: Name = Field("", description="VRRP group that carries its addresses. Unset: the only group.")
     addresses: list[Ip] = Field(min_length=1)
     ports: list[Port] = Field(min_length=1)
+    protocol: Protocol = Field(Protocol.TCP, description="UDP needs layer 4.")
+    ports_as_one: bool = Field(
+        False, description="Layer 4: a caller has one member for all ports, and a member all ports or none."
+    )
     mode: Mode = Mode.L7
     balance: Balance = Balance.LEASTCONN
+    balance_flags: list[BalanceFlag] = Field([], description="For sh and mh.")
+    one_packet: bool = Field(False, description="UDP: each datagram is sent to a member of its own.")
     persistence: Persistence = Persistence()
     single_active: bool = Field(False, description="One member at a time, with no fall-back by itself.")
     members: dict[Name, Member] = Field(min_length=1)
@@ -330,7 +349,11 @@ class Settings(Strict):
     ae_title: AeTitle = Field("ROTA", description="Calling AE of the nodes' checks.")
     nodes: dict[NodeName, Node] = Field(min_length=1)
     networks: dict[Name, NodeNetwork] = Field(min_length=1)
+    management: list[Network] | None = Field(
+        None, description="Who may reach SSH, the web pages and what else manages a node. Unset: everybody."
+    )
     vrrp: Vrrp = Vrrp()
+    ipvs: Ipvs = Ipvs()
 
     def network_of(self, address: str) -> str | None:
         """Name of the network that holds `address`, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,7 @@ def preflight(
     """
     from rota.commands import show
     from rota.model import load
+    from rota.preflight.kept import KEPT, keep
     from rota.preflight.nodes import every_node, own_config
     from rota.preflight.sheet import lines, to_csv
 
@@ -60,6 +62,7 @@ def preflight(
     if name not in found.site.site.nodes:
         raise Said(f"{name} is not a node of the site; give --node")
     rows, missing = asyncio.run(every_node(found.site, name, service, files, None if here else settings))
+    keep(KEPT, rows, show.person() or "root", datetime.now(UTC))
     sheet = list(lines(found.site, service))
     blocked = any(row.blocks for row in rows) or bool(missing)
     if csv is not None:

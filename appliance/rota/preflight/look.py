@@ -17,9 +17,10 @@ from rota.checks.trust import Tls
 from rota.checks.verdict import Failure, Reason, Verdict
 from rota.checks.wire import opened
 from rota.model import Service, Site, lint
-from rota.model.fields import format_duration
+from rota.model.fields import family, format_duration
+from rota.model.layer4 import Protocol
 from rota.model.schema import CheckKind, Mode
-from rota.preflight import network
+from rota.preflight import direct, network
 from rota.preflight.findings import Finding, Level, Row, Subject
 from rota.preflight.sheet import source_of
 
@@ -45,7 +46,8 @@ async def look(site: Site, node: str, service: str | None, files: Path) -> list[
 async def _member(site: Site, node: str, name: str, member: str, files: Path) -> Row:
     service = site.services[name]
     real = service.members[member]
-    port = real.port or service.ports[0]
+    # datagrams are not answered: what can be asked is where its check asks
+    port = service.check_port_of(member) if service.protocol is Protocol.UDP else real.port or service.ports[0]
     address = Address(real.address, port)
     reach, local = await _reach(address)
     findings = [reach]
@@ -149,19 +151,19 @@ async def _mtu(address: str) -> Finding:
 
 
 async def _layer2(service: Service, member: str) -> list[Finding]:
-    """DR: the member must be a neighbour, and must not answer ARP for the service address."""
+    """DR: the member must be a neighbour that is quiet for the service address; DR and TUN: it must take its packets."""
     way = await network.route(member)
-    if service.mode is Mode.L4_TUN:
-        return []
     if way is None:
         return [Finding(Subject.LAYER2, Level.BLOCK, "no route")]
+    if service.mode is Mode.L4_TUN:
+        return [await _takes(service, member, way, None, "tunnel")]
     if way.gateway is not None:
         text = f"behind the router {way.gateway}: direct routing needs the same layer 2"
         return [Finding(Subject.LAYER2, Level.BLOCK, text)]
     hardware = await network.neighbour(member)
-    loud, asked = set(), False
+    loud, asked = set(), family(member) == 6  # IPv6 answers for addresses of the interface only (RFC 4861 7.2.3)
     for address in service.addresses:
-        if ":" not in address:
+        if ":" not in address and family(member) == 4:
             answers = await network.arp_answers(address, way.interface)
             asked = asked or answers is not None
             loud |= {address} if hardware in (answers or set()) else set()
@@ -170,7 +172,31 @@ async def _layer2(service: Service, member: str) -> list[Finding]:
         return [Finding(Subject.LAYER2, Level.BLOCK, text)]
     if not asked or hardware is None:
         return [Finding(Subject.LAYER2, Level.UNKNOWN, "same layer 2; whether it is quiet could not be asked")]
-    return [Finding(Subject.LAYER2, Level.OK, f"neighbour {hardware}, quiet")]
+    return [await _takes(service, member, way, hardware, f"neighbour {hardware}, quiet")]
+
+
+async def _takes(service: Service, member: str, way: network.Route, hardware: str | None, words: str) -> Finding:
+    """Whether the member takes packets for the service's addresses, as IPVS will send them."""
+    if service.protocol is Protocol.UDP:
+        return Finding(
+            Subject.LAYER2, Level.UNKNOWN, f"{words}; UDP is not answered, so whether it takes packets is unknown"
+        )
+    tunnel = None if hardware else member
+    own = way.source
+    if not own:
+        return Finding(Subject.LAYER2, Level.UNKNOWN, f"{words}; no own address to ask from")
+    for address in service.addresses:
+        if family(address) != family(member):
+            continue
+        try:
+            taken = await direct.answers(address, service.ports[0], own, way.interface, hardware=hardware, tunnel=tunnel)
+        except direct.CannotAsk as problem:
+            return Finding(Subject.LAYER2, Level.UNKNOWN, f"{words}; whether it takes packets could not be asked: {problem}")
+        if not taken:
+            where = "a tunnel interface" if tunnel else "lo"
+            text = f"{words}, but takes no packets for {address}: it needs the address on {where} (playbooks/member.yml)"
+            return Finding(Subject.LAYER2, Level.BLOCK, text)
+    return Finding(Subject.LAYER2, Level.OK, f"{words}, takes packets for the service address")
 
 
 def _trust(name: str, service: Service, member: str, files: Path) -> Tls | None:

@@ -35,27 +35,37 @@ thead{display:table-header-group}*{-webkit-print-color-adjust:exact;print-color-
 
 def html(report: Report) -> str:
     """The whole document."""
-    title = f"Availability {report.begin.astimezone():%Y-%m-%d} to {report.end.astimezone():%Y-%m-%d}"
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="period">{moment(report.begin)} to {moment(report.end)}, local time of the node;'
-        f" made on {escape(report.node)} at {moment(report.made)}</p>",
-        f'<p class="summary">{escape(summary(report))}</p>',
-        f"<h2>Timeline</h2>{timeline(report)}{legend()}",
-        _services(report),
-        _outages(report),
-        _failovers(report),
-        _cuts(report),
-        _work(report),
-        _flaps(report),
-        "<h2>Certificates</h2>" + (_list(report.certificates) or _none("No certificate is about to expire.")),
-        f"<footer>{_method()}</footer>",
-    ]
+    name = escape(title(report))
     return (
         '<!DOCTYPE html><html lang="en-GB"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
+        f"<title>{name}</title><style>{_STYLE}</style></head><body><main><h1>{name}</h1>{body(report)}</main></body></html>\n"
+    )
+
+
+def title(report: Report) -> str:
+    """What the document is called."""
+    return f"Availability {report.begin.astimezone():%Y-%m-%d} to {report.end.astimezone():%Y-%m-%d}"
+
+
+def body(report: Report) -> str:
+    """The document below its heading, without style of its own: the web app has it on a page."""
+    return "".join(
+        [
+            f'<p class="period">{moment(report.begin)} to {moment(report.end)}, local time of the node;'
+            f" made on {escape(report.node)} at {moment(report.made)}</p>",
+            f'<p class="summary">{escape(summary(report))}</p>',
+            f"<h2>Timeline</h2>{timeline(report)}{legend()}",
+            _services(report),
+            _outages(report),
+            _failovers(report),
+            _cuts(report),
+            _work(report),
+            _flaps(report),
+            "<h2>Certificates</h2>" + (_list(report.certificates) or _none("No certificate is about to expire.")),
+            f"<footer>{_method()}</footer>",
+        ]
     )
 
 

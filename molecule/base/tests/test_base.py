@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
+from lib.inspected import inspected
 from lib.lab import Host
 from lib.poll import wait_until
 
@@ -17,7 +18,7 @@ TOP = Path(__file__).parents[3]
 
 @pytest.fixture
 def host() -> testinfra.host.Host:
-    return testinfra.get_host("podman://rota-lab-m-base")
+    return inspected(NODE)
 
 
 @pytest.mark.parametrize("name", ["chrony", "curl", "socat", "tcpdump", "conntrack"])

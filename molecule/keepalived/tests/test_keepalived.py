@@ -31,8 +31,7 @@ def holds(node: Host, *addresses: str) -> Callable[[], bool]:
 
 def move(node: Host, group: str) -> None:
     """Hand a group over, as roles/keepalived does."""
-    script = (TOP / "roles/keepalived/files/move.sh").read_bytes()
-    node.check("sh", "-s", group, stdin=script)
+    node.check("/usr/local/lib/rota/vrrp", "hand-over", "2", group)
 
 
 @pytest.fixture(autouse=True)
@@ -179,19 +178,6 @@ def test_validate_judges_and_changes_nothing():
     assert done.returncode == 0, done.stdout[-2000:]
     assert "changed=0" in done.stdout
     assert LB1.read("/etc/keepalived/keepalived.conf") == before
-
-
-def test_layer_4_needs_a_kernel_with_ipvs():
-    """This kernel has none: said before anything is written, and the running pair goes on."""
-    if LB1.run("sh", "-c", "modprobe -q ip_vs || test -e /proc/net/ip_vs").ok:
-        pytest.skip("this kernel has ip_vs")
-    l4 = {**MORE, "mode": "l4-nat"}
-    done = converge(only=LB1.name, scenario_more={"layer-four": l4})
-    assert done.returncode != 0
-    assert "lb1: this kernel has no ip_vs" in done.stdout
-    assert "layer-four" in done.stdout
-    assert holds(LB1, *IMAGING)()
-    assert converge(only=LB1.name).returncode == 0
 
 
 def test_nothing_failed():

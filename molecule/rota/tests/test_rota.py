@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
+from lib.inspected import inspected
 from lib.lab import Host
 
 NODE = Host("m-rota")
@@ -18,7 +19,7 @@ WHEELHOUSE = TOP / "dist/wheelhouse/rota-wheelhouse.tar"
 
 @pytest.fixture
 def host() -> testinfra.host.Host:
-    return testinfra.get_host("podman://rota-lab-m-rota")
+    return inspected(NODE)
 
 
 def apply(**variables: object) -> subprocess.CompletedProcess[str]:

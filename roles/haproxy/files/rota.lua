@@ -19,6 +19,9 @@ local function usable(server)
   return (status:find("^UP") or status == "no check") and server:get_weight() > 0 and not server:is_draining()
 end
 
+-- HAProxy's ids of servers are numbers, which its Lua gives as text.
+local function id(server) return tonumber(server:get_puid()) end
+
 local function has_room(server)
   local limit = server:get_maxconn()
   return limit == 0 or server:get_cur_sess() + server:get_stats().qcur < limit
@@ -32,7 +35,7 @@ local function servers_of(name)
     for _, server in pairs(core.backends[name].servers) do
       list[#list + 1] = server
     end
-    table.sort(list, function(a, b) return a:get_puid() < b:get_puid() end)
+    table.sort(list, function(a, b) return id(a) < id(b) end)
     ordered[name] = list
   end
   return ordered[name]
@@ -60,7 +63,7 @@ local function pick(list, sticky)
   local best, least
   for _, server in ipairs(list) do
     if has_room(server) then
-      if server:get_puid() == sticky then return server end
+      if id(server) == sticky then return server end
       local load = server:get_cur_sess() / server:get_weight()
       if not best or load < least then best, least = server, load end
     end

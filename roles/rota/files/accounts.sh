@@ -1,6 +1,10 @@
-# Make what is missing of the groups that may read and act (rotad's socket), and of the account without any rights that
-# runs sites' own checks. Prints what it made.
+# Make what is missing of the package's own account, of the groups that may read and act (rotad's socket), and of the account
+# without any rights that runs sites' own checks. Prints what it made.
 set -eu
+getent passwd rota >/dev/null || {
+  useradd --system --user-group --no-create-home --home-dir /var/lib/rota --shell /usr/sbin/nologin rota
+  echo "account rota"
+}
 for group in rota-viewers rota-operators; do
   getent group "$group" >/dev/null || { groupadd --system "$group"; echo "group $group"; }
 done

@@ -43,7 +43,7 @@ class Running:
     """A program in the background; leaving the block closes its stdin, which ends it, and waits for it."""
 
     def __init__(self, program: str, *words: str) -> None:
-        argv = ["podman", "exec", "--interactive", CLIENT.container, "python3", f"{INSTALLED}/{program}.py", *words]
+        argv = CLIENT.inside("python3", f"{INSTALLED}/{program}.py", *words)
         self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -59,8 +59,10 @@ class HolderWatch:
     def join(self, name: str) -> None:
         """Begin to watch a node, also one that has just booted; what it holds now counts from now."""
         node = Host(name)
-        argv = ["podman", "exec", node.container, "ip", "-tshort", "-oneline", "monitor", "address"]
-        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        argv = node.inside("ip", "-tshort", "-oneline", "monitor", "address")
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         self._processes.append(process)
         thread = threading.Thread(target=self._read, args=(name, process), daemon=True)
         thread.start()

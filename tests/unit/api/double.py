@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from rota.control.controller import Refused
 from rota.control.state import (
     Association,
+    AuditRequest,
     Event,
     FailoverRequest,
     GroupState,
@@ -161,6 +162,15 @@ class Double:
             for s in self.services
         ]  # fmt: skip
         return intents
+
+    def audit(self, request: AuditRequest, person: str) -> Event:
+        said = f"from {request.source}" + (f": {request.text}" if request.text else "")
+        event = Event(
+            id=len(self.journal) + 1, at=NOON, node="lb1", kind="audit", service=request.service, member=request.member,
+            before=request.action, after=request.outcome, reason=said, person=person,
+        )  # fmt: skip
+        self.tell(event)
+        return event
 
     async def failover(self, request: FailoverRequest, person: str) -> list[str]:
         if request.group not in (None, self.group):

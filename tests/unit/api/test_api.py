@@ -211,3 +211,26 @@ async def test_who_is_connected(http: aiohttp.ClientSession, double: Double) -> 
 def test_the_socket_can_be_reached_by_those_who_have_the_right(socket_path: Path) -> None:
     """Two groups, one socket: its mode lets all in, and the groups decide."""
     assert socket_path.stat().st_mode & 0o777 == 0o666
+
+
+AUDIT = {"action": "sign-in", "outcome": "done", "source": "203.0.113.50"}
+
+
+async def test_an_audit_line(http: aiohttp.ClientSession, double: Double) -> None:
+    async with http.post("/v1/audit", json=AUDIT, headers={"Rota-Person": "anna"}) as answer:
+        assert (answer.status, Event.model_validate_json(await answer.read())) == (200, double.journal[-1])
+    assert double.journal[-1].person == "anna"
+
+
+@pytest.mark.parametrize("change", [{"action": "Sign in"}, {"outcome": "perhaps"}, {"source": "a\nb"}, {"text": "a\nb"}])
+async def test_a_bad_audit_line_is_refused(http: aiohttp.ClientSession, double: Double, change: dict[str, Any]) -> None:
+    async with http.post("/v1/audit", json=AUDIT | change) as answer:
+        assert (await problem_of(answer))[0] == 400
+    assert double.journal == []
+
+
+async def test_who_may_only_look_leaves_no_audit_line(http: aiohttp.ClientSession, double: Double, who: Who) -> None:
+    who.caller = Caller(65534, frozenset({VIEWERS}))
+    async with http.post("/v1/audit", json=AUDIT) as answer:
+        assert answer.status == 403
+    assert double.journal == []

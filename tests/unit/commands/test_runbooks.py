@@ -61,7 +61,7 @@ def test_a_command_exists_with_its_options(step: Step, command: str) -> None:
     """A misspelt option in a runbook is found at night, by somebody in a hurry."""
     program, *argv = shlex.split(command)
     if program != "rota":
-        assert program in ("systemctl", "ansible-playbook"), command
+        assert program in ("systemctl", "journalctl", "nft", "ansible-playbook"), command
         return
     group = typer.main.get_command(cli.app)
     with group.make_context("rota", [*argv], resilient_parsing=False) as top:

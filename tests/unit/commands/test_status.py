@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from rota.control.state import Alarm, Role, Status, Verdict
+from rota.control.state import Alarm, IpvsCounts, Role, Status, Verdict
 from unit.api.double import NOON, member, service
 from unit.commands.conftest import Rotad, Run
 
@@ -142,3 +142,25 @@ def test_the_version_is_the_packages() -> None:
 
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert project["version"] == __version__
+
+
+def test_layer_4_shows_what_the_kernel_has(rotad: Rotad, run: Run) -> None:
+    there = member("pacs-a", ipvs=IpvsCounts(weight=0, active=3, inactive=1))
+    out = member("pacs-b", ipvs=IpvsCounts(weight=None, active=0, inactive=0))
+    rotad.double.services = [
+        service("pacs", [there, out, member("pacs-c")], mode="l4-dr"),
+        service("web", [member("web-a")]),
+    ]
+    said = run("status").out
+    assert "weight 0, 3+1" in said
+    assert "out, 0+0" in said
+    assert said.count("IPVS") == 1, "layer 7 has no such column"
+    (row,) = [line for line in said.splitlines() if "pacs-c" in line]
+    assert "?" in row
+
+
+def test_a_kernel_without_ipvs_is_said_once(rotad: Rotad, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = "this kernel has no ip_vs: layer 4 services do not work (modprobe ip_vs)"
+    status = rotad.double.status().model_copy(update={"ipvs_problem": problem})
+    monkeypatch.setattr(rotad.double, "status", lambda: status)
+    assert run("status").out.count(problem) == 1

@@ -13,7 +13,7 @@ from rota.control.config import Config, PeerConfig
 from rota.control.controller import Refused
 from rota.control.core import BACKLOG, Core
 from rota.control.journal import Journal
-from rota.control.state import IntentRequest, IntentState
+from rota.control.state import AuditRequest, IntentRequest, IntentState
 from rota.model import parse
 from unit.control.clocks import NOON, Hands
 
@@ -121,8 +121,20 @@ async def test_history_from_a_peer_is_kept_and_not_told_as_news(core: Core, hand
     hands.pass_(3600)
     other.record(kind="rotad", after="new")
     other.flush()
+    assert other.sync() is None
     listener = core.subscribe()
     core.take_events(other.after(core.journal.vector()))
     other.close()
-    assert (await anext(listener)).after == "new"
+    assert (await asyncio.wait_for(anext(listener), 5)).after == "new"
     assert [e.after for e in core.events(None, None, None, 10)] == ["old", "new"]
+
+
+def test_what_somebody_did_elsewhere_is_in_the_journal_and_goes_to_the_peer(core: Core) -> None:
+    asked = AuditRequest(action="sign-in", outcome="refused", source="203.0.113.50", text="wrong password")
+    event = core.audit(asked, "anna via rota-web")
+    assert (event.kind, event.before, event.after) == ("audit", "sign-in", "refused")
+    assert (event.reason, event.person) == ("from 203.0.113.50: wrong password", "anna via rota-web")
+    core.journal.flush()
+    assert core.events(None, None, None, 10) == [event]
+    assert core.journal.sync() is None
+    assert [row[4] for row in core.journal.after({})] == ["audit"]

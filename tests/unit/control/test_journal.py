@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rota.control.journal import WAITING, Journal
+from rota.control.journal import CHECKPOINT, WAITING, Journal
 from unit.control.clocks import NOON, Hands
 
 Make = Callable[..., Journal]
@@ -192,6 +193,32 @@ def test_bounded_by_age_but_only_with_a_steady_clock(make: Make, hands: Hands) -
     assert journal.vector() == {f"lb1/{journal.era}": 5}
 
 
+def save(journal: Journal) -> None:
+    journal.flush()
+    assert journal.sync() is None
+
+
+def test_a_disk_that_takes_nothing_is_said_and_nothing_is_given_away(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = make("lb1"), make("lb2")
+    fill(one, 3)
+    one.flush()
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        assert "Input/output error" in (one.sync() or "")
+    assert give(one, two) == 0
+    assert one.sync() is None
+    assert give(one, two) == 3
+
+
+def test_the_log_of_sqlite_stays_short(make: Make, tmp_path: Path) -> None:
+    journal = make()
+    for _ in range(12):
+        fill(journal, 1500, reason="x" * 190)
+        save(journal)
+    assert (tmp_path / "lb1.db-wal").stat().st_size < 3 * CHECKPOINT
+    assert (tmp_path / "lb1.db").stat().st_size > CHECKPOINT
+
+
 def give(source: Journal, target: Journal, limit: int = 500) -> int:
     rows = source.after(target.vector(), limit)
     return len(target.take(rows))
@@ -200,7 +227,7 @@ def give(source: Journal, target: Journal, limit: int = 500) -> int:
 def test_events_reach_the_other_node_once(make: Make) -> None:
     one, two = make("lb1"), make("lb2")
     fill(one, 1200)
-    one.flush()
+    save(one)
     assert [give(one, two), give(one, two), give(one, two), give(one, two)] == [500, 500, 200, 0]
     assert [(e.node, e.member) for e in two.query(limit=2000)] == [("lb1", f"m{n}") for n in range(1200)]
     assert give(two, one) == 0
@@ -212,19 +239,21 @@ def test_events_that_only_wait_are_not_given_away(make: Make) -> None:
     fill(one, 3)
     assert give(one, two) == 0
     one.flush()
+    assert give(one, two) == 0, "the loss of power could undo them still"
+    assert one.sync() is None
     assert give(one, two) == 3
 
 
 def test_the_peer_gives_back_what_a_damaged_journal_lost(make: Make, tmp_path: Path) -> None:
     one, two = make("lb1"), make("lb2")
     fill(one, 20)
-    one.flush()
+    save(one)
     give(one, two)
     one.close()
     (tmp_path / "lb1.db").write_bytes(b"gone" * 2000)
     again = make("lb1")
     fill(again, 4)
-    again.flush()
+    save(again)
     assert give(two, again) == 20
     assert give(again, two) == 4
     assert len(again.query()) == len(two.query()) == 24
@@ -243,7 +272,7 @@ def test_both_journals_agree_after_any_partition(tmp_path: Path, acts: list[str]
             if act in ("one", "two"):
                 journals["lb1" if act == "one" else "lb2"].record(kind="rotad", after=str(len(acts)))
             elif act == "flush":
-                one.flush()
+                save(one)
             elif act == "->":
                 give(one, two)
             elif act == "<-":
@@ -257,8 +286,8 @@ def test_both_journals_agree_after_any_partition(tmp_path: Path, acts: list[str]
                 one.close()
                 journals["lb1"] = Journal(tmp_path / "plb1.db", "lb1", hands.clock, days=9, mebibytes=9)
         one, two = journals.values()
-        one.flush()
-        two.flush()
+        save(one)
+        save(two)
         while give(one, two) + give(two, one):
             pass
 
@@ -307,12 +336,21 @@ def test_a_hundred_thousand_events_are_asked_quickly(make: Make, hands: Hands) -
     assert best < 0.2
 
 
-def test_a_committed_event_survives_a_crash(make: Make, tmp_path: Path) -> None:
+def test_a_committed_event_survives_a_crash(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = make()
     fill(journal, 3)
+    synced: list[str] = []
+    real = os.fdatasync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr("os.fdatasync", noted)
     journal.flush()
-    assert journal._db is not None
-    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert synced == [], "the event loop does not wait for the disk"
+    assert journal.sync() is None
+    assert synced == [str(tmp_path / "lb1.db-wal")]
     # another reader sees it without the writer's end
     other = sqlite3.connect(tmp_path / "lb1.db")
     assert other.execute("SELECT count(*) FROM events").fetchone() == (3,)

@@ -82,6 +82,15 @@ def test_rotad_without_a_configuration_says_so_and_ends(tmp_path: Path) -> None:
     assert done.stderr == f"rotad: {tmp_path}/none: cannot be read: No such file or directory\n"
 
 
+def test_rotad_with_a_mistake_in_its_alarms_says_so_and_ends(tmp_path: Path) -> None:
+    """Not an alarm about alarms, which nobody would get."""
+    (tmp_path / "c").write_text(CONFIG + '[alarms.mail]\nserver = "mail.example.org"\nfrom = "rota@example.org"\nto = []\n')
+    command = [sys.executable, "-m", "rota.control.daemon", "--config", str(tmp_path / "c")]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3] / "appliance")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (1, f"rotad: {tmp_path}/c: alarms.mail.to is no list of mail addresses\n")
+
+
 def test_a_jump_is_seen_and_a_drift_is_not() -> None:
     hands = Hands()
     watch = JumpWatch(hands.clock)

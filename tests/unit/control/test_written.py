@@ -66,3 +66,16 @@ def test_rotad_reads_it(tmp_path: Path) -> None:
 def test_a_node_that_the_site_does_not_have_is_refused() -> None:
     with pytest.raises(KeyError):
         written.text(site(), "lb9", {})
+
+
+@pytest.mark.parametrize(
+    ("alarms", "said"),
+    [
+        ({"mail": {"server": "mail.example.org", "from": "rota@example.org", "to": "x"}}, "alarms.mail.to is no list"),
+        ({"webhok": {}}, "alarms.webhok is unknown"),
+        ({"minimum": "loud"}, "alarms.minimum: loud is neither"),
+    ],
+)
+def test_a_mistake_in_the_alarms_is_refused_before_anything_is_written(alarms: dict[str, Any], said: str) -> None:
+    with pytest.raises(config.BadConfig, match=said):
+        written.text(site(), "lb1", {"alarms": alarms})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lib.place import reachable_folder
 from peers import dicom, tcp, web
 from peers.pki import Authority, server_context
 from peers.tcp import GARBAGE, HTTP_PAGE, SSH_BANNER, Case, Talk, TcpPeer, free_port, full_backlog, says
@@ -249,10 +250,13 @@ async def test_certificate(days: int, least: int, reason: str, tmp_path: Path) -
     assert verdict.reason == reason, verdict
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with reachable_folder() as folder:
+        yield folder
+
+
 def program(folder: Path, text: str) -> str:
-    folder.chmod(0o755)
-    for parent in [p for p in folder.parents if p.name.startswith("pytest-")]:
-        parent.chmod(0o755)
     path = folder / "check"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
@@ -263,27 +267,27 @@ def runs(folder: Path, text: str, *arguments: str, timeout: str = "5s") -> Any:
     return ask(question(104, {"kind": "command", "argv": [program(folder, text), *arguments], "timeout": timeout}))
 
 
-async def test_a_program_decides(tmp_path: Path) -> None:
-    assert (await runs(tmp_path, "exit 0")).up
-    verdict = await runs(tmp_path, "echo SECRET^PATIENT; echo SECRET >&2; exit 1")
+async def test_a_program_decides(place: Path) -> None:
+    assert (await runs(place, "exit 0")).up
+    verdict = await runs(place, "echo SECRET^PATIENT; echo SECRET >&2; exit 1")
     assert (verdict.reason, "status 1" in verdict.detail, "SECRET" in str(verdict)) == (Reason.PROGRAM, True, False)
-    assert (await runs(tmp_path, "kill -9 $$")).reason is Reason.PROGRAM
+    assert (await runs(place, "kill -9 $$")).reason is Reason.PROGRAM
 
 
-async def test_a_program_is_told_the_member_and_is_not_root(tmp_path: Path) -> None:
+async def test_a_program_is_told_the_member_and_is_not_root(place: Path) -> None:
     wanted = 'test "$1 $2 $3 $4" = "127.0.0.1 104 pacs-a a;b" && test $(id -u) != 0 && test -z "$NOTIFY_SOCKET"'
     os.environ["NOTIFY_SOCKET"] = "/run/x"
     try:
-        verdict = await runs(tmp_path, wanted, "{address}", "{port}", "{member}", "a;b")
+        verdict = await runs(place, wanted, "{address}", "{port}", "{member}", "a;b")
     finally:
         del os.environ["NOTIFY_SOCKET"]
     assert verdict.up, verdict
 
 
-async def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
+async def test_a_program_that_does_not_end_is_ended_with_its_children(place: Path) -> None:
     mark = f"4{os.getpid()}.25"
     began = time.monotonic()
-    verdict = await runs(tmp_path, f"sleep {mark} & sleep {mark}", timeout="500ms")
+    verdict = await runs(place, f"sleep {mark} & sleep {mark}", timeout="500ms")
     assert verdict.reason in (Reason.SILENT, Reason.TIMEOUT)
     assert time.monotonic() - began < 2
 

@@ -15,6 +15,7 @@ SITE: dict[str, Any] = {
     "ae_title": "BALANCER",
     "nodes": {"lb1": {"address": "198.51.100.11"}},
     "networks": {"clinical": {"prefix": "198.51.100.0/24", "interface": "eth0"}},
+    "management": ["192.0.2.0/24"],
 }
 PACS: dict[str, Any] = {
     "profile": "dicom",

@@ -78,7 +78,7 @@ def test_each_problem_is_one_line_and_the_exit_is_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "services.web.profile: rset is not one of dicom, dicom-tls, hl7, hl7-tls, xds-registry, xds-repository, "
-        "xds-imaging, dicomweb, viewer, rest, database, tcp (did you mean rest?)",
+        "xds-imaging, dicomweb, viewer, rest, database, tcp, udp, syslog, dns (did you mean rest?)",
         "services.web.members.web-a.port: 70000 is not a port (1–65535)",
     ]
 
@@ -150,6 +150,7 @@ def test_300_services_validate_in_under_3_seconds() -> None:
         "name": "big",
         "nodes": {"lb1": {"address": "10.0.0.1"}},
         "networks": {"lan": {"prefix": "10.0.0.0/16", "interface": "e"}},
+        "management": ["10.2.0.0/24"],
     }
     started = time.monotonic()
     assert model.parse({"site": site, "services": services}).problems == []

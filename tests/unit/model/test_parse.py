@@ -17,6 +17,7 @@ SITE: dict[str, Any] = {
     "name": "st-marys",
     "nodes": {"lb1": {"address": "198.51.100.11"}, "lb2": {"address": "198.51.100.12"}},
     "networks": {"clinical": {"prefixes": ["198.51.100.0/24", "2001:db8:51::/64"], "interface": "eth0"}},
+    "management": ["192.0.2.0/24", "2001:db8:99::/64"],
 }
 PACS: dict[str, Any] = {
     "profile": "dicom",
@@ -93,7 +94,7 @@ ONE_LINE = {
     "unknown profile": (
         {"pacs": changed(PACS, profile="dicm")},
         "services.pacs.profile: dicm is not one of dicom, dicom-tls, hl7, hl7-tls, xds-registry, xds-repository, "
-        "xds-imaging, dicomweb, viewer, rest, database, tcp (did you mean dicom?)",
+        "xds-imaging, dicomweb, viewer, rest, database, tcp, udp, syslog, dns (did you mean dicom?)",
     ),
     "unknown key": (
         {"pacs": changed(PACS, fallbak={})},
@@ -141,10 +142,6 @@ ONE_LINE = {
     "DR member behind a router": (
         {"pacs": changed(PACS, mode="l4-dr", **{"members.pacs-b.address": "203.0.113.9"})},
         "services.pacs.members.pacs-b.address: 203.0.113.9 is in no node network: direct routing needs members on the same layer 2",
-    ),
-    "TUN is IPv4 only": (
-        {"web": changed(WEB, mode="l4-tun", address="2001:db8:51::9", **{"members": {"a": {"address": "2001:db8:51::8"}}})},
-        "services.web.addresses[0]: 2001:db8:51::9 is IPv6, but l4-tun is IPv4 only",
     ),
     "IPVS crosses families": (
         {"web": changed(WEB, mode="l4-nat", **{"members.web-a.address": "2001:db8:51::8"})},

@@ -6,7 +6,7 @@ from collections import Counter
 
 from prometheus_client.parser import text_string_to_metric_families
 from rota.control.metrics import exposition
-from rota.control.state import Status, Verdict
+from rota.control.state import IpvsCounts, Status, Verdict
 from unit.api import double
 
 
@@ -45,3 +45,14 @@ def test_exactly_one_word_of_each_set_is_in_force() -> None:
                 sets[name, rest] = sets.get((name, rest), 0) + value
     assert sets
     assert set(sets.values()) == {1.0}
+
+
+def test_layer_4_counts_are_the_kernels_and_a_member_that_is_out_has_no_weight() -> None:
+    there = double.member("a", ipvs=IpvsCounts(weight=0, active=3, inactive=1))
+    out = double.member("b", ipvs=IpvsCounts(weight=None, active=0, inactive=2))
+    status = double.Double().status().model_copy(update={"services": [double.service("pacs", [there, out], mode="l4-dr")]})
+    found = samples(status)
+    assert pick(found, "rota_ipvs_weight", service="pacs", member="a") == 0
+    assert ("rota_ipvs_weight", frozenset({("service", "pacs"), ("member", "b")})) not in found
+    assert pick(found, "rota_ipvs_connections", service="pacs", member="a", state="active") == 3
+    assert pick(found, "rota_ipvs_connections", service="pacs", member="b", state="inactive") == 2

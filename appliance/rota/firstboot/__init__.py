@@ -1,0 +1,1 @@
+"""The first boot of a machine made from the image: who it is, where it stands, who may log in."""

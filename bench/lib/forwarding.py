@@ -1,0 +1,141 @@
+"""Runs inside one emulated machine, as root: what passing through a node costs, side by side, all in that machine.
+
+Caller, node and member are network namespaces joined by bridges. Prints one JSON line per measurement: how, what, value.
+Needs only Python's standard library, ip, ipvsadm and haproxy.
+
+Usage: forwarding.py ROUNDS MEBIBYTES CONNECTIONS
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+CALLER, NODE, MEMBER = "bench-caller", "bench-node", "bench-member"
+PORT = 9000
+ADDRESSES = {"direct": "198.18.0.3", "dr": "198.18.0.100", "nat": "198.18.0.101", "l7": "198.18.0.2"}
+HAPROXY = """
+global
+  maxconn 4000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1m
+  timeout server 1m
+listen l7
+  bind 198.18.0.2:9000
+  server m 198.18.0.3:9000
+"""
+DIRECT = "net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"
+
+
+def run(line, check=True):
+    """Run words."""
+    return subprocess.run(line.split(), check=check, capture_output=True, text=True)
+
+
+def lay():
+    """Make the namespaces: one network for all, and one behind the node for NAT."""
+    for bridge in ("bench-a", "bench-b"):
+        run(f"ip link add {bridge} type bridge")
+        run(f"ip link set {bridge} up")
+    for name in (CALLER, NODE, MEMBER):
+        run(f"ip netns add {name}")
+        run(f"ip -n {name} link set lo up")
+    legs = [(CALLER, "a", "198.18.0.1/24"), (NODE, "a", "198.18.0.2/24"), (MEMBER, "a", "198.18.0.3/24"),
+            (NODE, "b", "198.18.1.2/24"), (MEMBER, "b", "198.18.1.3/24")]  # fmt: skip
+    for name, leg, address in legs:
+        port = f"p{leg}{name[6:9]}"
+        run(f"ip link add {port} type veth peer name leg-{leg} netns {name}")
+        run(f"ip link set {port} master bench-{leg} up")
+        run(f"ip -n {name} link set leg-{leg} up")
+        run(f"ip -n {name} address add {address} dev leg-{leg}")
+    for address in (ADDRESSES["dr"], ADDRESSES["nat"]):
+        run(f"ip -n {NODE} address add {address}/24 dev leg-a")
+    run(f"ip netns exec {NODE} sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0")
+    run(f"ip netns exec {MEMBER} sysctl -qw {DIRECT} net.ipv4.conf.all.rp_filter=0")
+    run(f"ip -n {MEMBER} address add {ADDRESSES['dr']}/32 dev lo")
+    # what came through NAT goes back through the node; what came directly goes back directly
+    run(f"ip -n {MEMBER} rule add from 198.18.1.3 lookup 100")
+    run(f"ip -n {MEMBER} route add default via 198.18.1.2 table 100")
+    inside = f"ip netns exec {NODE} ipvsadm"
+    run(f"{inside} -A -t {ADDRESSES['dr']}:{PORT} -s rr")
+    run(f"{inside} -a -t {ADDRESSES['dr']}:{PORT} -r 198.18.0.3:{PORT} -g")
+    run(f"{inside} -A -t {ADDRESSES['nat']}:{PORT} -s rr")
+    run(f"{inside} -a -t {ADDRESSES['nat']}:{PORT} -r 198.18.1.3:{PORT} -m")
+
+
+def enter(name):
+    """Move this process into a namespace."""
+    with open(f"/run/netns/{name}") as there:
+        import ctypes
+
+        if ctypes.CDLL(None, use_errno=True).setns(there.fileno(), 0x40000000):
+            raise OSError(ctypes.get_errno(), name)
+
+
+def member():
+    """Take what comes, and say one byte when the caller has said all."""
+    enter(MEMBER)
+    listener = socket.create_server(("0.0.0.0", PORT), backlog=512)  # noqa: S104 (a namespace of its own)
+    buffer = bytearray(1 << 20)
+    while True:
+        line, _ = listener.accept()
+        with line:
+            while line.recv_into(buffer):
+                pass
+            line.sendall(b"1")
+
+
+def send(address, size, file):
+    """Seconds to send `size` bytes and hear that all arrived."""
+    began = time.monotonic()
+    with socket.create_connection((address, PORT), timeout=120) as line:
+        sent = 0
+        while sent < size:
+            sent += os.sendfile(line.fileno(), file.fileno(), 0, min(size - sent, 8 << 20))
+        line.shutdown(socket.SHUT_WR)
+        line.recv(1)
+    return time.monotonic() - began
+
+
+def connect(address, times):
+    """Seconds for connections one after the other, each answered and closed."""
+    began = time.monotonic()
+    for _ in range(times):
+        with socket.create_connection((address, PORT), timeout=30) as line:
+            line.shutdown(socket.SHUT_WR)
+            line.recv(1)
+    return time.monotonic() - began
+
+
+def main():
+    """Measure in turns."""
+    rounds, mebibytes, connections = (int(word) for word in sys.argv[1:4])
+    lay()
+    child = os.fork()
+    if child == 0:
+        member()
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg", delete=False) as config:
+        config.write(HAPROXY)
+    proxy = subprocess.Popen(["ip", "netns", "exec", NODE, "haproxy", "-f", config.name, "-db"], stderr=subprocess.DEVNULL)
+    enter(CALLER)
+    with open("/dev/shm/bench", "w+b") as file:  # noqa: S108 (the guest's own)
+        file.write(os.urandom(1 << 20) * 8)
+        file.flush()
+        time.sleep(2)
+        for round_ in range(rounds + 1):
+            for how, address in ADDRESSES.items():
+                speed = mebibytes / send(address, mebibytes << 20, file)
+                rate = connections / connect(address, connections)
+                if round_:  # the first one warms the caches of the emulator
+                    print(json.dumps({"how": how, "throughput": speed, "rate": rate}), flush=True)
+    proxy.terminate()
+    os.kill(child, 9)
+
+
+if __name__ == "__main__":
+    main()
