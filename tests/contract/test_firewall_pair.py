@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from contract.test_firewall import render
-from contract.test_keepalived_pair import FAST, FIRST, PACS, SIX, Node, pair, roles, settle, stays
+from contract.test_keepalived_pair import FAST, FIRST, PACS, SIX, Node, pair, settle, stays
 from lib.poll import wait_until
 
 pytestmark = [pytest.mark.contract, pytest.mark.clock]
@@ -23,7 +23,7 @@ def load(node: Node, root: Path, *, without: str | None = None) -> None:
 
 
 def test_one_holder_behind_the_rules_through_a_failover(pair: tuple[Node, Node], daemon_root: Path) -> None:
-    active, standby = roles(pair)
+    active, standby = pair
     for node in pair:
         load(node, daemon_root)
     stays(pair, active, FIRST, seconds=2)
@@ -37,7 +37,7 @@ def test_the_twin_without_the_rule_for_vrrp_the_standby_takes_over(
     pair: tuple[Node, Node], daemon_root: Path, tmp_path: Path
 ) -> None:
     """Nobody died. It lasts until the standby's own first advert opens the way for answers, but it is two holders."""
-    _, standby = roles(pair)
+    _, standby = pair
 
     def takeovers() -> int:
         return (tmp_path / f"{standby.name}.log").read_text().count("Entering MASTER STATE")
