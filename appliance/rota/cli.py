@@ -23,6 +23,8 @@ COMMANDS = {
     "drain": ("rota.commands.act:drain", "Send a member no new work; what runs goes on to its end."),
     "halt": ("rota.commands.act:halt", "Cut a member off now."),
     "ready": ("rota.commands.act:ready", "Bring a member back."),
+    "windows": ("rota.commands.act:windows", "List maintenance windows: drains and halts that begin by themselves."),
+    "call-off": ("rota.commands.act:call_off", "Call a planned maintenance window off."),
     "failover": ("rota.commands.failover:failover", "Hand the service addresses to the peer."),
     "preflight": ("rota.preflight.cli:preflight", "Look at every member from this node; list what vendors must allow."),
     "report": ("rota.commands.report:report", "Availability, outages and failovers of a period, for people and programs."),

@@ -1,13 +1,16 @@
-"""`rota drain`, `rota halt`, `rota ready`: what an operator wants of a member, on both nodes and over every restart."""
+"""`rota drain`, `rota halt`, `rota ready`: what an operator wants of a member, on both nodes and over every restart.
+
+With `--from` a drain or halt is a maintenance window, which begins by itself: `rota windows`, `rota call-off`.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rota.commands.complete import members, services
+from rota.commands.complete import members, planned, services
 from rota.said import Said
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into t
 Until = Annotated[
     str | None, typer.Option("--until", help="End by itself: after 2h, at 16:30, at 2026-11-24T16:30.", show_default=False)
 ]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Begin by itself: in 2h, at 02:00, at 2026-11-30T02:00. Needs --until.", show_default=False),
+]
 Force = Annotated[bool, typer.Option("--force", help="Even the last member that serves.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -33,6 +40,7 @@ def drain(
     service: Service = None,
     member: Member = None,
     everywhere: Everywhere = None,
+    begin: From = None,
     until: Until = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show who is still connected, until it is safe to patch.")] = False,
     patience: Annotated[
@@ -44,6 +52,8 @@ def drain(
     """Send a member no new work; what runs goes on to its end.
 
     Example: rota drain pacs pacs-b --reason "patching" --until 2h --wait
+
+    A window: rota drain --member pacs-b --reason "patching" --from 2026-11-30T02:00 --until 2026-11-30T04:00
     """
     from rota.commands import show
     from rota.commands.times import span
@@ -52,6 +62,11 @@ def drain(
     longest = span(patience) if patience else None
     if patience and longest is None:
         raise Said(f"--timeout {patience!r} is no length of time: write 30m or 2h")
+    if begin:
+        if wait or patience:
+            raise Said("--wait is for a drain that begins now: a window begins when nobody need be there")
+        _plan("drain", service, member, everywhere, reason, begin, until, force, as_json)
+        return
     rotad = _rotad()
     intents = _intend(rotad, "drain", service, member, everywhere, reason, until, force)
     if not as_json:
@@ -71,6 +86,7 @@ def halt(
     service: Service = None,
     member: Member = None,
     everywhere: Everywhere = None,
+    begin: From = None,
     until: Until = None,
     force: Force = False,
     as_json: Json = False,
@@ -79,7 +95,10 @@ def halt(
 
     Example: rota halt pacs pacs-b --reason "answers, but stores nothing"
     """
-    _act("halt", service, member, everywhere, reason, until, force, as_json)
+    if begin:
+        _plan("halt", service, member, everywhere, reason, begin, until, force, as_json)
+    else:
+        _act("halt", service, member, everywhere, reason, until, force, as_json)
 
 
 def ready(
@@ -136,27 +155,127 @@ def _intend(
     from rota.commands.times import future
     from rota.control.client import Declined
 
-    if everywhere and (service or member):
-        raise Said("give SERVICE MEMBER for one service, or --member MEMBER alone for all its services")
-    if not everywhere and not (service and member):
-        raise Said(f"which member? rota {state} SERVICE MEMBER, or rota {state} --member MEMBER for all its services")
-    if len(reason.strip()) < 3:
-        raise Said('every act needs a reason that says something, e.g. --reason "patching"')
+    body = _asked(state, service, member, everywhere, reason, force)
     end = future(until, datetime.now(UTC)) if until else None
-    body = {
-        "service": service,
-        "member": everywhere or member,
-        "state": state,
-        "reason": reason.strip(),
-        "until": end.isoformat() if end else None,
-        "force": force,
-    }
+    body["until"] = end.isoformat() if end else None
     try:
         return rotad.intend(body)
     except Declined as declined:
         if declined.problem.code == "last-member":
             raise Said(f"refused: {declined}. With --force it is done all the same, and callers find nobody") from None
         raise
+
+
+def _asked(
+    state: str, service: str | None, member: str | None, everywhere: str | None, reason: str, force: bool
+) -> dict[str, Any]:
+    """What rotad is asked, but for the times."""
+    if everywhere and (service or member):
+        raise Said("give SERVICE MEMBER for one service, or --member MEMBER alone for all its services")
+    if not everywhere and not (service and member):
+        raise Said(f"which member? rota {state} SERVICE MEMBER, or rota {state} --member MEMBER for all its services")
+    if len(reason.strip()) < 3:
+        raise Said('every act needs a reason that says something, e.g. --reason "patching"')
+    return {
+        "service": service,
+        "member": everywhere or member,
+        "state": state,
+        "reason": reason.strip(),
+        "force": force,
+    }
+
+
+def _plan(
+    state: str,
+    service: str | None,
+    member: str | None,
+    everywhere: str | None,
+    reason: str,
+    begin: str,
+    until: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    from rota.commands import show
+    from rota.commands.times import after, future
+    from rota.control.client import Declined
+
+    body = _asked(state, service, member, everywhere, reason, force)
+    if not until:
+        raise Said("a window has an end: give --until, too")
+    starts = future(begin, datetime.now(UTC))
+    body |= {"starts": starts.isoformat(), "until": after(until, starts).isoformat()}
+    rotad = _rotad()
+    try:
+        window = rotad.plan(body)
+    except Declined as declined:
+        if declined.problem.code == "last-member":
+            raise Said(
+                f"refused: {str(declined).partition('; --force')[0]}. With --force it is planned all the same"
+            ) from None
+        raise
+    if as_json:
+        show.emit(window.model_dump(mode="json"))
+        return
+    out = show.console()
+    out.print(show.text(show.window(window)))
+    out.print(
+        show.text(f"It is skipped, and an alarm says so, if nobody else serves then. rota call-off {window.id} ends it.")
+    )
+    _unheard(rotad)
+
+
+def windows(as_json: Json = False) -> None:
+    """List maintenance windows: those to come, those that run, and the last that have been.
+
+    Example: rota windows
+    """
+    from rota.commands import show
+
+    found = _rotad().windows()
+    if as_json:
+        show.emit([one.model_dump(mode="json") for one in found])
+        return
+    out = show.console()
+    for one in found:
+        out.print(show.text(show.window(one), "" if one.live else "dim"))
+    if not found:
+        out.print("no window is planned")
+
+
+def call_off(
+    reason: Reason,
+    window: Annotated[
+        str, typer.Argument(help="Its id, as `rota windows` says it.", show_default=False, autocompletion=planned)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Call a planned maintenance window off. One that runs ends with `rota ready`.
+
+    Example: rota call-off 3f9a01 --reason "the vendor is ill"
+    """
+    from rota.commands import show
+
+    if len(reason.strip()) < 3:
+        raise Said('every act needs a reason that says something, e.g. --reason "the vendor is ill"')
+    rotad = _rotad()
+    found = rotad.call_off(window, {"reason": reason.strip()})
+    if as_json:
+        show.emit(found.model_dump(mode="json"))
+        return
+    show.console().print(show.text(show.window(found)))
+    _unheard(rotad)
+
+
+def _unheard(rotad: Rotad) -> None:
+    """Say who does not know of an act yet."""
+    from rota.commands import show
+
+    out = show.console()
+    for peer in rotad.status().peers:
+        if not peer.reachable:
+            text = f"{peer.node} does not answer: it learns this when it is back; its own share goes on till then"
+            out.print(show.text(text, "bold yellow"))
 
 
 def _tell(rotad: Rotad, intents: list[Intent]) -> None:
@@ -168,11 +287,7 @@ def _tell(rotad: Rotad, intents: list[Intent]) -> None:
     for one in intents:
         words = show.intent(one) or f"ready again by {one.person}: {one.reason}"
         out.print(show.text(f"{one.service}/{one.member}: {words}"))
-    now = rotad.status()
-    for peer in now.peers:
-        if not peer.reachable:
-            text = f"{peer.node} does not answer: it learns this when it is back; its own share goes on till then"
-            out.print(show.text(text, "bold yellow"))
+    _unheard(rotad)
     if any(one.state is IntentState.DRAIN for one in intents):
         keys = {(one.service, one.member) for one in intents}
         count = sum(

@@ -34,6 +34,17 @@ def members(ctx: typer.Context, incomplete: str) -> list[str]:
     return list(dict.fromkeys(m.name for s in found for m in s.members if m.name.startswith(incomplete)))
 
 
+def planned(incomplete: str) -> list[str]:
+    """The ids of windows that can be called off."""
+    from rota.control.client import Rotad
+
+    try:
+        found = Rotad(timeout=PATIENCE).status().windows
+    except Said:
+        return []
+    return [w.id for w in found if w.phase == "planned" and w.id.startswith(incomplete)]
+
+
 def completion(
     shell: Annotated[str, typer.Argument(help="bash, zsh or fish.", show_default=False)],
 ) -> None:

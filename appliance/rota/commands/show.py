@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
-from rota.control.state import Event, Intent, IntentState, Verdict
+from rota.control.state import Event, Intent, IntentState, Verdict, Window
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -105,6 +105,19 @@ def intent(value: Intent | None) -> str:
 
     until = f" until {local(value.until, datetime.now(UTC))}" if value.until else ""
     return f"{value.state}{until} by {value.person}: {value.reason}"
+
+
+def window(value: Window) -> str:
+    """`3f9a01  pacs/pacs-b: drain 2026-11-30 02:00 to 2026-11-30 04:00, planned by anna: patching`."""
+    from rota.commands.times import local
+
+    what = f"{value.service}/{value.member}" if value.service else f"{value.member} in all its services"
+    force = ", even as the last member" if value.force else ""
+    outcome = f" ({value.outcome})" if value.outcome else ""
+    return (
+        f"{value.id}  {what}: {value.state} {local(value.starts)} to {local(value.until)}{force},"
+        f" {value.phase.value.replace('-', ' ')}{outcome}; {value.person}: {value.reason}"
+    )
 
 
 def event(value: Event) -> Text:

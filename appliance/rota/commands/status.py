@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from rota.control.state import Alarm, GroupState, MemberState, PeerState, ServiceState, Status
+    from rota.control.state import Alarm, GroupState, MemberState, PeerState, ServiceState, Status, Window
 
 
 def status(
@@ -43,10 +43,13 @@ def status(
         widest = max((len(m.name) for s in chosen for m in s.members), default=0)
         if service:
             _alarms(out, now, [a for a in now.alarms if service in a.key.replace("/", ":").split(":")])
+            members = {m.name for m in chosen[0].members}
+            _windows(out, [w for w in now.windows if w.member in members and w.service in (None, service)])
             _service(out, chosen[0], now.at, widest, detail=True)
         else:
             _head(out, now)
             _alarms(out, now, now.alarms)
+            _windows(out, now.windows)
             for one in chosen:
                 _service(out, one, now.at, widest)
     raise typer.Exit(0 if _sound(now, chosen) else 1)
@@ -126,6 +129,13 @@ def _alarms(out: Console, now: Status, alarms: list[Alarm]) -> None:
         line = show.text(f"{alarm.severity}: ", style)
         line.append(f"{show.clean(alarm.text)}  (for {times.length((now.at - alarm.since).total_seconds())})")
         out.print(line)
+
+
+def _windows(out: Console, windows: list[Window]) -> None:
+    from rota.commands import show
+
+    for window in windows:
+        out.print(show.text(f"window {show.window(window)}", "cyan"))
 
 
 def _service(out: Console, one: ServiceState, at: datetime, widest: int, *, detail: bool = False) -> None:

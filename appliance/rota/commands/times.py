@@ -44,6 +44,24 @@ def future(text: str, now: datetime) -> datetime:
     return moment
 
 
+def after(text: str, begin: datetime) -> datetime:
+    """A moment that lies after `begin`: a length of time from it, the next such time of day, a date, or RFC 3339."""
+    try:
+        return future(text, begin)
+    except Said:
+        if _moment(text):
+            raise Said(f"{text} is not after the begin") from None
+        raise
+
+
+def _moment(text: str) -> bool:
+    try:
+        _iso(text)
+    except Said:
+        return False
+    return True
+
+
 def _clock(text: str, now: datetime) -> datetime | None:
     match = re.fullmatch(r"(\d{1,2}):(\d\d)", text.strip())
     if not match:

@@ -20,10 +20,12 @@ from pydantic import TypeAdapter
 from rota.control.access import PERSON_HEADER, Access, Caller, Right, caller_of, person_of
 from rota.control.asked import (
     AuditBody,
+    CallOffBody,
     EventsQuery,
     FailoverBody,
     IntentBody,
     ServiceQuery,
+    WindowBody,
     bad,
     intent_request,
     read_body,
@@ -43,6 +45,8 @@ from rota.control.state import (
     Intent,
     ServiceState,
     Status,
+    Window,
+    WindowRequest,
 )
 
 MAX_BODY = 16 * 1024  # bytes; an intent with the longest reason has under 1 KiB
@@ -66,6 +70,15 @@ ROUTES = [
     Route(
         "POST", "/v1/intents", "intend", "Drain, halt or bring back a member", list[Intent], body=IntentBody,
         right=Right.ACT, errors=(404, 409),
+    ),
+    Route("GET", "/v1/windows", "windows", "Maintenance windows: to come, running, and the last of the past", list[Window]),
+    Route(
+        "POST", "/v1/windows", "plan", "Plan a maintenance window: a drain or halt that begins and ends by itself", Window,
+        body=WindowBody, right=Right.ACT, errors=(404, 409),
+    ),
+    Route(
+        "POST", "/v1/windows/{window}/call-off", "call_off", "Call a planned maintenance window off", Window,
+        body=CallOffBody, right=Right.ACT, errors=(404, 409),
     ),
     Route(
         "POST", "/v1/failover", "failover", "Hand VRRP groups to the peer", list[str], body=FailoverBody,
@@ -217,6 +230,22 @@ class Api:
         person = _person(request)
         log.info("%s of %s/%s asked by %s: %s", asked.state, asked.service or "*", asked.member, person, asked.reason)
         return _json("intend", await self._controller.intend(intent_request(asked, until), person))
+
+    async def _windows(self, request: web.Request) -> web.Response:
+        return _json("windows", self._controller.planned())
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        asked = await read_body(WindowBody, request)
+        times = {"starts": utc(asked.starts), "until": utc(asked.until)}
+        person = _person(request)
+        log.info("window for %s/%s asked by %s: %s", asked.service or "*", asked.member, person, asked.reason)
+        return _json("plan", await self._controller.plan(WindowRequest(**asked.model_dump() | times), person))
+
+    async def _call_off(self, request: web.Request) -> web.Response:
+        asked = await read_body(CallOffBody, request)
+        return _json(
+            "call_off", await self._controller.call_off(request.match_info["window"], asked.reason, _person(request))
+        )
 
     async def _audit(self, request: web.Request) -> web.Response:
         asked = await read_body(AuditBody, request)

@@ -12,7 +12,7 @@ from multidict import MultiMapping
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rota.control.controller import Refused
-from rota.control.state import AuditRequest, Closed, FailoverRequest, IntentRequest
+from rota.control.state import AuditRequest, CallOff, Closed, FailoverRequest, IntentRequest, WindowRequest
 
 MAX_EVENTS = 5_000  # in one answer: about 1 MB, and under 50 ms of rotad's time
 BODY_SECONDS = 10.0
@@ -44,6 +44,21 @@ class IntentBody(IntentRequest):
     model_config = ConfigDict(strict=True)
 
     until: Moment | None = None
+
+
+class WindowBody(WindowRequest):
+    """When to do what with a member, and why: it begins at `starts` and ends at `until`, both by itself."""
+
+    model_config = ConfigDict(strict=True)
+
+    starts: Moment
+    until: Moment
+
+
+class CallOffBody(CallOff):
+    """Why a window is called off."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class FailoverBody(FailoverRequest):

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
-from rota.control.state import Alarm, Association, Event, Intent, Problem, ServiceState, Status
+from rota.control.state import Alarm, Association, Event, Intent, Problem, ServiceState, Status, Window
 from rota.said import Said
 
 SOCKET = Path("/run/rota/rotad.sock")
@@ -103,6 +103,18 @@ class Rotad:
     def intend(self, body: dict[str, Any]) -> list[Intent]:
         """Ask for a drain, a halt or the end of either."""
         return self._post(TypeAdapter(list[Intent]), "/v1/intents", body)
+
+    def windows(self) -> list[Window]:
+        """Maintenance windows: planned, running, and the last that have been."""
+        return self._get(TypeAdapter(list[Window]), "/v1/windows")
+
+    def plan(self, body: dict[str, Any]) -> Window:
+        """Ask for a maintenance window."""
+        return self._post(TypeAdapter(Window), "/v1/windows", body)
+
+    def call_off(self, window: str, body: dict[str, Any]) -> Window:
+        """Have a planned window called off."""
+        return self._post(TypeAdapter(Window), f"/v1/windows/{quote(window, safe='')}/call-off", body)
 
     def failover(self, body: dict[str, Any]) -> list[str]:
         """Ask for a failover; gives the groups that are being handed over. rotad judges the peer first: it takes longer."""

@@ -6,7 +6,17 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
-from rota.control.state import Association, AuditRequest, Event, FailoverRequest, Intent, IntentRequest, Status
+from rota.control.state import (
+    Association,
+    AuditRequest,
+    Event,
+    FailoverRequest,
+    Intent,
+    IntentRequest,
+    Status,
+    Window,
+    WindowRequest,
+)
 
 
 class Refused(Exception):
@@ -40,6 +50,18 @@ class Controller(Protocol):
 
     async def intend(self, request: IntentRequest, person: str) -> list[Intent]:
         """Record and apply an intent; raises Refused."""
+        ...
+
+    def planned(self) -> list[Window]:
+        """Every maintenance window that is kept, those that are over too, by its begin."""
+        ...
+
+    async def plan(self, request: WindowRequest, person: str) -> Window:
+        """Plan a maintenance window, on both nodes; raises Refused."""
+        ...
+
+    async def call_off(self, window: str, reason: str, person: str) -> Window:
+        """Call a planned one off, by its id; raises Refused."""
         ...
 
     def audit(self, request: AuditRequest, person: str) -> Event:

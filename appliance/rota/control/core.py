@@ -36,9 +36,12 @@ from rota.control.state import (
     IntentState,
     Status,
     Verdict,
+    Window,
+    WindowRequest,
 )
 from rota.control.statefile import StateFile
 from rota.control.verdicts import Key, Verdicts, is_of
+from rota.control.windows import Windows
 from rota.model import Service, Site, dump
 
 log = logging.getLogger("rota.core")
@@ -94,7 +97,7 @@ class Core:
         self.acting = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.follower, self.peers, self.moves = Follower(self), Peers(self), Failover(self)
+        self.follower, self.peers, self.moves, self.windows = Follower(self), Peers(self), Failover(self), Windows(self)
 
     # --- the model
 
@@ -270,6 +273,18 @@ class Core:
             ]
             await self.put_in_force(made)
         return made
+
+    def planned(self) -> list[Window]:
+        """Every maintenance window that is kept."""
+        return self.windows.store.all()
+
+    async def plan(self, request: WindowRequest, person: str) -> Window:
+        """Plan a maintenance window, on both nodes."""
+        return await self.windows.plan(request, person)
+
+    async def call_off(self, window: str, reason: str, person: str) -> Window:
+        """Call a planned one off."""
+        return await self.windows.call_off(window, reason, person)
 
     async def put_in_force(self, made: list[Intent]) -> None:
         """Intents of this node: record, apply, keep, replicate."""

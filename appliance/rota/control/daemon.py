@@ -101,6 +101,7 @@ class Daemon:
         loops = [
             self._follow(),
             self._tick(),
+            self._windows(),
             self._addresses.run(),
             self._keep_journal(),
             self._watchdog(),
@@ -124,7 +125,7 @@ class Daemon:
         core = self.core
         alive = core.journal.last_alive
         core.record("rotad", before=alive.isoformat() if alive else None, after="started", reason=f"version {core.version}")
-        for damage in (core.journal.damage, core.intents.damage):
+        for damage in (core.journal.damage, core.intents.damage, core.windows.store.damage):
             if damage:
                 core.record("rotad", after="damage", reason=damage[:200])
                 core.board.raise_(f"damage:{damage.split()[1]}", "warning", damage)
@@ -181,6 +182,11 @@ class Daemon:
             core.moves.watch()
             if jump := self._jumps.jumped():
                 core.record("rotad", after="clock-jumped", reason=f"the clock of {core.node} jumped by {jump:+.0f} s")
+            await asyncio.sleep(0.5)
+
+    async def _windows(self) -> None:
+        while True:
+            await self.core.windows.tick()
             await asyncio.sleep(0.5)
 
     async def _keep_journal(self) -> None:

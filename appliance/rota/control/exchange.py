@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import Field
 
 from rota.control.clock import Clock
-from rota.control.state import Closed, FailoverRequest, Intent, IntentRequest, PeerState
+from rota.control.state import Closed, FailoverRequest, Intent, IntentRequest, PeerState, Window
 
 MAX_INTENTS = 20_000
 MAX_EVENTS = 500
+MAX_WINDOWS = 1_000
 
 
 class Hello(Closed):
@@ -26,6 +27,7 @@ class Hello(Closed):
     version: str
     model_hash: str
     digest: str  # of its intents
+    windows: str = ""  # the same of its maintenance windows
     held: dict[str, int] | None  # group → addresses of it on its interfaces; None: it cannot tell
     unfit: dict[str, str]  # group → why it could not take it over; a group that is not here is fit
     down: list[str] = []  # services of which it sees no member that serves
@@ -37,6 +39,7 @@ class Exchange(Closed):
 
     hello: Hello
     intents: list[Intent] = Field([], max_length=MAX_INTENTS)
+    windows: list[Window] = Field([], max_length=MAX_WINDOWS)
     vector: dict[str, int] = {}
 
 
@@ -45,6 +48,7 @@ class Answer(Closed):
 
     hello: Hello
     intents: list[Intent] = Field([], max_length=MAX_INTENTS)
+    windows: list[Window] = Field([], max_length=MAX_WINDOWS)
     events: list[list[Any]] = Field([], max_length=MAX_EVENTS)
 
 
@@ -111,8 +115,8 @@ class PeerView:
         """Its connections, as long as that is fresh."""
         return self.hello.sessions if self.hello and self.held() is not None else {}
 
-    def state(self, version: str, model_hash: str, digest: str) -> PeerState:
-        """The peer as a status shows it, next to our own version, model and intents."""
+    def state(self, version: str, model_hash: str, digest: str, windows: str) -> PeerState:
+        """The peer as a status shows it, next to our own version, model, intents and maintenance windows."""
         hello = self.hello if self.reachable else None
         return PeerState(
             node=self.node,
@@ -121,7 +125,9 @@ class PeerView:
             since=self.since,
             version=hello.version if hello else None,
             model_hash=hello.model_hash if hello else None,
-            in_step=hello is not None and not self.differences(version, model_hash) and hello.digest == digest,
+            in_step=hello is not None
+            and not self.differences(version, model_hash)
+            and (hello.digest, hello.windows) == (digest, windows),
             problem=self.problem or "; ".join(self.differences(version, model_hash)) or None,
         )
 

@@ -153,7 +153,7 @@ class PeerServer:
         if message.hello.node != request["peer"]:
             raise Refused("forbidden", f"{request['peer']} speaks as {message.hello.node}", 403)
         answer = await self._exchange(request["peer"], message)
-        return web.Response(text=answer.model_dump_json(), content_type="application/json")
+        return web.Response(text=answer.model_dump_json(exclude_defaults=True), content_type="application/json")
 
     async def _on_errand(self, request: web.Request) -> web.Response:
         done = await self._errand(request["peer"], await self._body(request, Errand))
@@ -192,7 +192,9 @@ class PeerClient:
 
     async def exchange(self, message: Exchange) -> Answer:
         """One exchange."""
-        return await self._ask("POST", "exchange", message.model_dump_json(), Answer.model_validate_json)
+        return await self._ask(
+            "POST", "exchange", message.model_dump_json(exclude_defaults=True), Answer.model_validate_json
+        )
 
     async def errand(self, errand: Errand) -> list[Intent]:
         """Let the peer do an act."""

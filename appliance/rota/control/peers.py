@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rota.control.exchange import MAX_EVENTS, Answer, Errand, Exchange, FailoverErrand, Hello, PeerView
 from rota.control.peer import PeerClient, PeerFailed, PeerServer, certificate_ends, client_context
-from rota.control.state import Association, Intent, IntentRequest
+from rota.control.state import Association, Intent, IntentRequest, Window
 from rota.preflight.findings import Row
 
 if TYPE_CHECKING:
@@ -164,8 +164,9 @@ class Peers:
                 view.heard(answer.hello)
                 if core.receive(answer.intents):
                     await core.apply()
+                core.windows.receive(answer.windows)
                 core.take_events(answer.events)
-                if answer.hello.digest == core.intents.digest() and len(answer.events) < MAX_EVENTS:
+                if self._agree(answer.hello) and len(answer.events) < MAX_EVENTS:
                     break
             if view.reached():
                 core.record("peer", member=name, before="unreachable", after="reachable")
@@ -272,8 +273,10 @@ class Peers:
 
     # --- answering
 
-    def _hello(self) -> Hello:
+    def _hello(self, peer: Hello | None) -> Hello:
+        """How this node stands, for a peer that said `peer` last."""
         core = self._core
+        known = peer is not None and peer.version == core.version
         services = core.services()
         counts = {"/".join(key): count for key, count in core.layer4.active().items()}
         for (backend, member), stat in core.stats.items():
@@ -281,14 +284,29 @@ class Peers:
             if stat.sessions and service in services and member in services[service].members:
                 counts[f"{service}/{member}"] = counts.get(f"{service}/{member}", 0) + stat.sessions
         return Hello(
-            node=core.node, version=core.version, model_hash=core.model_hash, digest=core.intents.digest(), held=core.held,
-            unfit=core.moves.unfit(), down=core.moves.down(), sessions=counts,
+            node=core.node, version=core.version, model_hash=core.model_hash, digest=core.intents.digest(),
+            windows=core.windows.store.digest() if known else "", held=core.held, unfit=core.moves.unfit(),
+            down=core.moves.down(), sessions=counts,
         )  # fmt: skip
 
     def _message(self, name: str) -> Exchange:
         core, hello = self._core, self.views[name].hello
         same = hello is not None and hello.digest == core.intents.digest()
-        return Exchange(hello=self._hello(), intents=[] if same else core.intents.all(), vector=core.journal.vector())
+        return Exchange(
+            hello=self._hello(hello), intents=[] if same else core.intents.all(), windows=self._windows_for(hello),
+            vector=core.journal.vector(),
+        )  # fmt: skip
+
+    def _windows_for(self, hello: Hello | None) -> list[Window]:
+        """The windows that a peer lacks, or may lack. One of another version might not know them: a rollout ends that."""
+        store, version = self._core.windows.store, self._core.version
+        return store.all() if hello is not None and hello.version == version and hello.windows != store.digest() else []
+
+    def _agree(self, hello: Hello) -> bool:
+        """Whether a peer has the same intents and windows."""
+        core = self._core
+        windows = hello.version != core.version or hello.windows == core.windows.store.digest()
+        return windows and hello.digest == core.intents.digest()
 
     async def _on_exchange(self, name: str, message: Exchange) -> Answer:
         core = self._core
@@ -297,10 +315,12 @@ class Peers:
             view.heard(message.hello)
         if core.receive(message.intents):
             await core.apply()
+        core.windows.receive(message.windows)
         same = message.hello.digest == core.intents.digest()
         return Answer(
-            hello=self._hello(),
+            hello=self._hello(message.hello),
             intents=[] if same else core.intents.all(),
+            windows=self._windows_for(message.hello),
             events=core.journal.after(message.vector, MAX_EVENTS),
         )
 

@@ -74,6 +74,40 @@ class Intent(Closed):
         return (self.counter, self.node)
 
 
+class WindowPhase(StrEnum):
+    """How far a maintenance window is."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    OVER = "over"
+    SKIPPED = "skipped"  # it did not begin: `outcome` says why
+    CALLED_OFF = "called-off"
+
+
+class Window(Closed):
+    """A maintenance window: a drain or halt that begins and ends by itself; last writer wins by (counter, node)."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{6}$")
+    member: str
+    service: str | None  # None: in all services that it has when the window begins
+    state: IntentState  # drain or halt
+    starts: datetime
+    until: datetime
+    reason: Reason
+    person: str  # who planned it
+    force: bool  # even the last member that serves
+    phase: WindowPhase
+    outcome: str | None = Field(max_length=400)  # why it is over, was skipped or called off
+    at: datetime  # when this was written
+    counter: int = Field(ge=0)
+    node: str
+
+    @property
+    def live(self) -> bool:
+        """Whether anything is still to come of it."""
+        return self.phase in (WindowPhase.PLANNED, WindowPhase.RUNNING)
+
+
 class IpvsCounts(Closed):
     """What the kernel's IPVS has of a layer 4 member on this node, over all ports of its service."""
 
@@ -137,7 +171,7 @@ class PeerState(Closed):
     since: datetime | None
     version: str | None
     model_hash: str | None
-    in_step: bool  # same version, model and intents
+    in_step: bool  # same version, model, intents and maintenance windows
     problem: str | None  # what is wrong, in words
 
 
@@ -164,6 +198,7 @@ class Status(Closed):
     services: list[ServiceState]
     alarms: list[Alarm]
     ipvs_problem: str | None = None  # why nothing is known of IPVS, although there are layer 4 services
+    windows: list[Window] = []  # maintenance windows that are planned or running, the next one first
 
 
 class Event(Closed):
@@ -173,7 +208,19 @@ class Event(Closed):
     at: datetime
     node: str
     kind: Literal[
-        "verdict", "intent", "role", "pair", "peer", "haproxy", "deep", "alarm", "failover", "rotad", "brake", "audit"
+        "verdict",
+        "intent",
+        "role",
+        "pair",
+        "peer",
+        "haproxy",
+        "deep",
+        "alarm",
+        "failover",
+        "rotad",
+        "brake",
+        "audit",
+        "window",
     ]
     service: str | None = None
     member: str | None = None
@@ -206,6 +253,24 @@ class IntentRequest(Closed):
     reason: Reason
     until: datetime | None = None
     force: bool = False
+
+
+class WindowRequest(Closed):
+    """Body of POST /v1/windows."""
+
+    member: str
+    service: str | None = None  # None: in all its services
+    state: Literal["drain", "halt"]
+    reason: Reason
+    starts: datetime
+    until: datetime
+    force: bool = False
+
+
+class CallOff(Closed):
+    """Body of POST /v1/windows/{window}/call-off."""
+
+    reason: Reason
 
 
 class FailoverRequest(Closed):

@@ -29,10 +29,14 @@ def assemble(core: Core) -> Status:
         haproxy_since=now - timedelta(seconds=core.haproxy.uptime) if known and core.haproxy else None,
         haproxy_problem=None if known else core.haproxy_problem or "HAProxy does not answer",
         groups=core.pair.groups(core.site, core.node, core.held, sights),
-        peers=[view.state(core.version, core.model_hash, core.intents.digest()) for view in core.peers.views.values()],
+        peers=[
+            view.state(core.version, core.model_hash, core.intents.digest(), core.windows.store.digest())
+            for view in core.peers.views.values()
+        ],
         services=[_service(core, name, service) for name, service in core.services().items()],
         alarms=core.board.current(),
         ipvs_problem=core.layer4.problem,
+        windows=core.windows.store.live(),
     )
 
 

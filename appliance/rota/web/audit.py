@@ -92,7 +92,7 @@ def outcome_of(problem: Exception) -> Outcome:
 def act(action: str, body: dict[str, Any], person: str, problem: Exception | None) -> None:
     """The line of an act of rotad's: `body` is what was asked."""
     why = str(body.get("reason") or "")
-    extras = [f"{key} {body[key]}" for key in ("group", "until") if body.get(key)] + (
+    extras = [f"{key} {body[key]}" for key in ("group", "window", "starts", "until") if body.get(key)] + (
         ["forced"] if body.get("force") else []
     )
     said = "; ".join([why, *extras, *([str(problem)] if problem else [])])

@@ -10,7 +10,7 @@ from typing import Any
 from flask import g
 
 from rota.control.client import Connection, Declined, Rotad, Silent
-from rota.control.state import Intent, IntentState
+from rota.control.state import Intent, IntentState, Window
 from rota.web import audit, guard
 from rota.web.context import context
 
@@ -32,6 +32,16 @@ class Control(Rotad):
         state = body.get("state")
         with self._noted(state if isinstance(state, str) and state in list(IntentState) else "intent", body):
             return super().intend(body)
+
+    def plan(self, body: dict[str, Any]) -> Window:
+        """As `Rotad.plan`, with an audit line."""
+        with self._noted("plan-window", body):
+            return super().plan(body)
+
+    def call_off(self, window: str, body: dict[str, Any]) -> Window:
+        """As `Rotad.call_off`, with an audit line."""
+        with self._noted("call-off-window", body | {"window": window}):
+            return super().call_off(window, body)
 
     def failover(self, body: dict[str, Any]) -> list[str]:
         """As `Rotad.failover`, with an audit line."""

@@ -23,6 +23,9 @@ from rota.control.state import (
     ServiceState,
     Status,
     Verdict,
+    Window,
+    WindowPhase,
+    WindowRequest,
 )
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -80,6 +83,7 @@ class Double:
         self.journal: list[Event] = []
         self.people: list[str] = []
         self.subscribers: list[asyncio.Queue[Event]] = []
+        self.windows: list[Window] = []
         self.broken = False
 
     def status(self) -> Status:
@@ -109,6 +113,7 @@ class Double:
             ],
             services=self.services,
             alarms=[],
+            windows=[w for w in self.windows if w.live],
         )  # fmt: skip
 
     async def associations(self, service: str | None) -> list[Association]:
@@ -162,6 +167,42 @@ class Double:
             for s in self.services
         ]  # fmt: skip
         return intents
+
+    def planned(self) -> list[Window]:
+        return self.windows
+
+    async def plan(self, request: WindowRequest, person: str) -> Window:
+        chosen = [s for s in self.services if request.service in (None, s.name)]
+        chosen = [s for s in chosen if request.member in {m.name for m in s.members}]
+        if not chosen:
+            raise Refused("unknown-member", f"there is no member {request.member!r}", 404)
+        if request.starts <= datetime.now(UTC):
+            raise Refused("until-past", "the start has passed", 400)
+        if request.until <= request.starts:
+            raise Refused("until-past", "the window ends before it starts", 400)
+        if any(len(s.members) == 1 for s in chosen) and not request.force:
+            raise Refused(
+                "last-member", f"{request.member} would be the last member of {chosen[-1].name}; --force plans it anyway"
+            )
+        window = Window(
+            id=f"{len(self.windows) + 0xA00001:06x}", member=request.member, service=request.service, state=IntentState(request.state),
+            starts=request.starts, until=request.until, reason=request.reason, person=person, force=request.force,
+            phase=WindowPhase.PLANNED, outcome=None, at=NOON, counter=len(self.windows) + 1, node="lb1",
+        )  # fmt: skip
+        self.people.append(person)
+        self.windows.append(window)
+        return window
+
+    async def call_off(self, window: str, reason: str, person: str) -> Window:
+        for number, one in enumerate(self.windows):
+            if one.id == window:
+                if one.phase is not WindowPhase.PLANNED:
+                    raise Refused("window-over", f"the window is {one.phase.value} already")
+                said = {"phase": WindowPhase.CALLED_OFF, "outcome": f"called off by {person}: {reason}"}
+                self.windows[number] = one.model_copy(update=said)
+                self.people.append(person)
+                return self.windows[number]
+        raise Refused("unknown-window", f"there is no maintenance window {window}"[:200], 404)
 
     def audit(self, request: AuditRequest, person: str) -> Event:
         said = f"from {request.source}" + (f": {request.text}" if request.text else "")

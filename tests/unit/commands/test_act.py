@@ -254,3 +254,75 @@ def test_an_intent_in_words() -> None:
     )
     assert show.intent(one) == ""
     assert show.intent(one.model_copy(update={"state": IntentState.HALT})) == "halt by anna: done"
+
+
+class TestWindows:
+    """Drains and halts that begin by themselves."""
+
+    def plan(self, run: Run, *more: str, begin: str = "2h", end: str = "3h") -> Any:
+        return run("drain", "pacs", "pacs-b", "--reason", "patching", "--from", begin, "--until", end, *more)
+
+    def test_a_window_is_planned_shown_and_called_off(self, rotad: Rotad, run: Run) -> None:
+        ran = self.plan(run)
+        (window,) = rotad.double.windows
+        assert ran.code == 0
+        assert ran.out.startswith(f"{window.id}  pacs/pacs-b: drain 20")
+        assert f"rota call-off {window.id} ends it" in ran.out
+        assert window.until - window.starts == timedelta(hours=3)  # a length counts from the begin
+        assert state_of(rotad.double, "pacs", "pacs-b") is None  # nothing is done yet
+        assert f"window {window.id}  pacs/pacs-b: drain " in run("status").out
+        assert f"window {window.id}" in run("status", "pacs").out
+        assert f"window {window.id}" not in run("status", "hl7").out
+        assert "planned" in run("windows").out
+        assert "called off by" in run("call-off", window.id, "--reason", "the vendor is ill").out
+        assert "window" not in run("status").out
+        assert "called off (called off by" in run("windows").out
+
+    def test_json(self, rotad: Rotad, run: Run) -> None:
+        window = json.loads(self.plan(run, "--json").out)
+        assert window["phase"] == "planned"
+        assert json.loads(run("windows", "--json").out) == [window]
+        assert json.loads(run("call-off", window["id"], "--reason", "no more", "--json").out)["phase"] == "called-off"
+
+    def test_a_halt_of_a_member_in_all_its_services(self, rotad: Rotad, run: Run) -> None:
+        ran = run("halt", "--member", "pacs-a", "--reason", "new disks", "--from", "2h", "--until", "1h")
+        assert "pacs-a in all its services: halt" in ran.out
+
+    def test_the_end_is_on_the_day_of_the_begin(self, rotad: Rotad, run: Run) -> None:
+        self.plan(run, begin="2036-11-30T02:00", end="04:00")
+        (window,) = rotad.double.windows
+        assert window.until - window.starts == timedelta(hours=2)
+
+    def test_none(self, rotad: Rotad, run: Run) -> None:
+        assert run("windows").out == "no window is planned\n"
+
+    def test_the_last_member_needs_force(self, rotad: Rotad, run: Run) -> None:
+        asked = ("drain", "worklist", "pacs-b", "--reason", "patching", "--from", "2h", "--until", "1h")
+        assert "would be the last member of worklist. With --force it is planned" in run(*asked).err
+        assert "even as the last member" in run(*asked, "--force").out
+
+    def test_a_peer_that_does_not_know_yet_is_named(self, rotad: Rotad, run: Run) -> None:
+        rotad.double.peer_fit = False
+        assert "lb2 does not answer" in self.plan(run).out
+
+    @pytest.mark.parametrize(
+        ("argv", "says"),
+        [
+            (["--from", "2h"], "give --until, too"),
+            (["--from", "2h", "--until", "1h", "--wait"], "--wait is for a drain that begins now"),
+            (["--from", "soon", "--until", "1h"], "'soon' is no time"),
+            (["--from", "2h", "--until", "late"], "'late' is no time"),
+            (["--from", "2001-01-01", "--until", "1h"], "has passed"),
+            (["--from", "2036-11-30", "--until", "2036-11-29"], "2036-11-29 is not after the begin"),
+        ],
+    )
+    def test_a_wrong_window_says_why_in_one_line(self, rotad: Rotad, run: Run, argv: list[str], says: str) -> None:
+        ran = run("drain", "pacs", "pacs-b", "--reason", "patching", *argv)
+        assert (ran.code, ran.out) == (1, "")
+        assert says in ran.err
+        assert len(ran.err.splitlines()) == 1
+        assert rotad.double.windows == []
+
+    def test_one_that_is_not_there(self, rotad: Rotad, run: Run) -> None:
+        assert run("call-off", "ffffff", "--reason", "no more").err == "rota: there is no maintenance window ffffff\n"
+        assert "needs a reason" in run("call-off", "ffffff", "--reason", " ").err

@@ -17,8 +17,13 @@ from unit.api.double import NOON
 from unit.web.conftest import BASE, Browser, Rotad, SignIn
 
 DRAIN = {"service": "pacs", "member": "pacs-b", "state": "drain", "reason": "patching"}
-GETS = ["status", "services/pacs", "events", "associations", "intents", "alarms", "openapi.json"]
-ACTS: list[tuple[str, dict[str, Any]]] = [("intents", DRAIN), ("failover", {"reason": "maintenance"})]
+GETS = ["status", "services/pacs", "events", "associations", "intents", "alarms", "windows", "openapi.json"]
+WINDOW = DRAIN | {"starts": "2036-11-30T02:00:00Z", "until": "2036-11-30T04:00:00Z"}
+ACTS: list[tuple[str, dict[str, Any]]] = [
+    ("intents", DRAIN),
+    ("failover", {"reason": "maintenance"}),
+    ("windows", WINDOW),
+]
 
 
 def bearer(context: Context, scope: Role) -> dict[str, str]:
@@ -74,9 +79,23 @@ def test_an_operators_token_acts_and_leaves_an_audit_line(
     assert answer.status_code == 200
     assert rotad.double.people == ["script via nobody"]
     (line,) = audited(rotad)
-    assert line[0] in ("drain", "failover")
+    assert line[0] in ("drain", "failover", "plan-window")
     assert line[1] == "done"
-    assert line[4:] == ("script via nobody", f"from 127.0.0.1: {body['reason']}")
+    times = "; starts 2036-11-30T02:00:00Z; until 2036-11-30T04:00:00Z" if path == "windows" else ""
+    assert line[4:] == ("script via nobody", f"from 127.0.0.1: {body['reason']}{times}")
+
+
+def test_a_window_is_called_off_with_an_audit_line(browser: Browser, context: Context, rotad: Rotad) -> None:
+    head = bearer(context, Role.OPERATOR)
+    window = browser.post("/api/v1/windows", json=WINDOW, headers=head).json["id"]
+    path = f"/api/v1/windows/{window}/call-off"
+    assert browser.post(path, json={"reason": "the vendor is ill"}, headers=bearer(context, Role.VIEWER)).status_code == 403
+    assert browser.post(path, json={"reason": "the vendor is ill"}, headers=head).json["phase"] == "called-off"
+    assert audited(rotad)[-1][:2] == ("call-off-window", "done")
+    assert audited(rotad)[-1][5] == f"from 127.0.0.1: the vendor is ill; window {window}"
+    again = browser.post(path, json={"reason": "the vendor is ill"}, headers=head)
+    assert (again.status_code, again.json["code"]) == (409, "window-over")
+    assert audited(rotad)[-1][1] == "refused"
 
 
 @pytest.mark.parametrize(("path", "body"), ACTS)
@@ -205,7 +224,10 @@ def test_the_description_is_valid_and_leaves_out_what_is_not_offered() -> None:
     validate(found)
     assert sorted(found["paths"]) == sorted(
         "/api/v1/" + path
-        for path in ("status", "services/{service}", "events", "events/stream", "associations", "intents", "alarms", "failover", "openapi.json")
+        for path in (
+            "status", "services/{service}", "events", "events/stream", "associations", "intents", "alarms", "windows",
+            "windows/{window}/call-off", "failover", "openapi.json",
+        )
     )  # fmt: skip
     assert "Rota-Person" not in str(found)
 

@@ -17,7 +17,7 @@ from flask import Blueprint, Response, jsonify, render_template, request, url_fo
 from pydantic import TypeAdapter
 
 from rota.control.client import ACT_SECONDS, Declined, Silent
-from rota.control.state import Intent
+from rota.control.state import Intent, Window
 from rota.web.api.description import PREFIX, description
 from rota.web.control import rotad
 from rota.web.errors import page
@@ -25,6 +25,7 @@ from rota.web.guard import Role, needs
 
 blueprint = Blueprint("api", __name__, url_prefix=PREFIX)
 _INTENTS = TypeAdapter(list[Intent])
+_WINDOW = TypeAdapter(Window)
 STREAMS = 4  # each is one of the 32 that rotad gives to this app
 _free = threading.BoundedSemaphore(STREAMS)
 
@@ -70,6 +71,13 @@ def intents() -> Response:
     return _read("/v1/intents")
 
 
+@blueprint.get("/windows")
+@needs(Role.VIEWER)
+def windows() -> Response:
+    """Maintenance windows."""
+    return _read("/v1/windows")
+
+
 @blueprint.get("/alarms")
 @needs(Role.VIEWER)
 def alarms() -> Response:
@@ -112,6 +120,26 @@ def intend() -> Response:
     if isinstance(body, Response):
         return body
     return Response(_INTENTS.dump_json(rotad().intend(body)), content_type="application/json")
+
+
+@blueprint.post("/windows")
+@needs(Role.OPERATOR)
+def plan() -> Response:
+    """Plan a maintenance window."""
+    body = _body()
+    if isinstance(body, Response):
+        return body
+    return Response(_WINDOW.dump_json(rotad().plan(body)), content_type="application/json")
+
+
+@blueprint.post("/windows/<window>/call-off")
+@needs(Role.OPERATOR)
+def call_off(window: str) -> Response:
+    """Call one off."""
+    body = _body()
+    if isinstance(body, Response):
+        return body
+    return Response(_WINDOW.dump_json(rotad().call_off(window, body)), content_type="application/json")
 
 
 @blueprint.post("/failover")
