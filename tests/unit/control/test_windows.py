@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rota.control.config import Config, PeerConfig
 from rota.control.controller import Refused
 from rota.control.core import Core
 from rota.control.exchange import Hello, PeerView
-from rota.control.state import IntentRequest, IntentState, Window, WindowPhase, WindowRequest
-from rota.control.windows import KEPT, WindowStore
+from rota.control.state import IntentRequest, IntentState, WindowPhase, WindowRequest
 from rota.model import parse
 from unit.control.clocks import NOON, Hands
 from unit.control.test_core import DOCUMENT
@@ -345,56 +342,6 @@ async def test_a_peer_of_another_version_is_told_no_windows(makes: Makes, hands:
         assert ("windows" in message.model_dump_json(exclude_defaults=True)) is bool(count)
 
 
-# --- the store
-
-
-def windows() -> st.SearchStrategy[Window]:
-    """Few ids, counters and nodes, so that most collide."""
-    return st.builds(
-        Window, id=st.sampled_from(["00000a", "00000b"]), member=st.just("a"), service=st.none(), state=st.just(DRAIN),
-        starts=st.just(NOON), until=st.just(NOON), reason=st.sampled_from(["patching", "a disk"]), person=st.just("ann"),
-        force=st.booleans(), phase=st.sampled_from(WindowPhase), outcome=st.none(), at=st.just(NOON),
-        counter=st.integers(0, 3), node=st.sampled_from(["lb1", "lb2"]),
-    )  # fmt: skip
-
-
-@given(st.lists(windows(), max_size=10), st.randoms(use_true_random=False))
-def test_any_order_and_any_repetition_come_to_the_same(found: list[Window], random: Any) -> None:
-    one, two = (WindowStore(Path("/nowhere"), node, Hands().clock) for node in ("lb1", "lb2"))
-    one.merge(found)
-    shuffled = [*found, *found[: len(found) // 2]]
-    random.shuffle(shuffled)
-    for window in shuffled:
-        two.merge([window])
-    assert one.all() == two.all()
-    assert one.digest() == two.digest()
-
-
-def test_both_keep_the_same_ones_of_many_that_have_been(hands: Hands) -> None:
-    def past(number: int) -> Window:
-        at = NOON + timedelta(days=number)
-        return Window(
-            id=f"{number:06x}", member="a", service=None, state=DRAIN, starts=at, until=at, reason="patching", person="ann",
-            force=False, phase=OVER, outcome=None, at=at, counter=number, node="lb1",
-        )  # fmt: skip
-
-    one, two = (WindowStore(Path("/nowhere"), node, hands.clock) for node in ("lb1", "lb2"))
-    found = [past(n) for n in range(KEPT + 30)]
-    one.merge(found)
-    for window in reversed(found):
-        two.merge([window])
-    assert one.all() == two.all() == found[-KEPT:]
-    assert two.merge(found[:30]) == [] or two.all() == one.all()
-
-
-@pytest.mark.parametrize("text", ["", "[{", '[{"id": "x"}]'])
-def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, hands: Hands, text: str) -> None:
-    (tmp_path / "w.json").write_text(text)
-    store = WindowStore(tmp_path / "w.json", "lb1", hands.clock)
-    assert (store.damage or "").startswith("the windows were damaged")
-    assert [p.read_text() for p in tmp_path.glob("w.json.damaged-*")] == [text]
-
-
 async def test_a_full_disk_is_an_alarm_and_the_window_is_planned(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -405,10 +352,3 @@ async def test_a_full_disk_is_an_alarm_and_the_window_is_planned(core: Core, mon
     monkeypatch.undo()
     await core.windows.tick()
     assert alarms(core) == []
-
-
-def test_times_without_a_zone_are_refused() -> None:
-    from rota.control.asked import WindowBody
-
-    with pytest.raises(ValueError, match="timezone"):
-        WindowBody.model_validate(request().model_dump() | {"starts": datetime(2026, 5, 4, 13).isoformat()})
