@@ -61,6 +61,15 @@ def test_no_key_is_in_the_repository() -> None:
     assert [p for p in TRACKED if p.suffix not in (".png",) and re.search(marker, p.read_text(errors="replace"))] == []
 
 
+def test_no_link_was_copied_as_a_file() -> None:
+    """A copy that does not know links leaves a file with the target's name in it: systemd ignores that, so nothing is enabled."""
+    short = [p for p in TRACKED if not p.is_symlink() and 0 < p.stat().st_size < 200]
+    texts = {p: p.read_text(errors="replace") for p in short}
+    assert [
+        p for p, text in texts.items() if "\n" not in text and (text.startswith("/") or (p.parent / text).exists())
+    ] == []
+
+
 def test_every_make_target_has_a_line_of_help() -> None:
     """A target that `make help` does not show is one that nobody finds."""
     text = (ROOT / "Makefile").read_text()
