@@ -163,7 +163,12 @@ class Machine(Host):
             return False
 
         wait_until(answers, within=within, what=f"{self.name} answers", every=0.5)
-        wait_until(self.booted, within=within, what=f"{self.name} has booted", every=0.5)
+
+        def up() -> bool:
+            assert self.booted(), f"failed: {self.failed_units()}, under way: {self.run('systemctl', 'list-jobs', '--plain').out}"
+            return True
+
+        wait_until(up, within=within, what=f"{self.name} has booted", every=0.5)
 
     def run(self, *argv: str, timeout: float = 60, stdin: bytes | None = None) -> Result:
         """Run `argv` as root in the guest and return what came of it, whatever the exit code."""

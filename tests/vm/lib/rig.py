@@ -99,6 +99,7 @@ class Rig:
         """Boot both machines, wait until all is well with lb1 active, and keep that state."""
         self.serve()
         both(*(node.start for node in self.nodes))
+        assert {node.name: node.failed_units() for node in self.nodes} == {"lb1": [], "lb2": []}
         wait_until(self._one_is_active, within=120, what="one active node", every=0.5)
         if self.active() is not self.lb1:
             rota(self.lb2, "failover", "--reason", "lb1 is the one that scenarios break")
