@@ -73,7 +73,7 @@ test: ## everything: lint, unit, contract, a Molecule scenario per role, the pai
 	@$(MAKE) twice-pair
 	@$(MAKE) lab-down
 
-VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs iproute2 tcpdump cpio busybox-static dcmtk
+VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs iproute2 tcpdump cpio busybox-static dcmtk openssh-client
 
 .PHONY: vm
 vm: wheelhouse ## two emulated machines of the image: layer 4 with a real kernel, packets and faults

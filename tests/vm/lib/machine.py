@@ -165,7 +165,9 @@ class Machine(Host):
         wait_until(answers, within=within, what=f"{self.name} answers", every=0.5)
 
         def up() -> bool:
-            assert self.booted(), f"failed: {self.failed_units()}, under way: {self.run('systemctl', 'list-jobs', '--plain').out}"
+            assert self.booted(), (
+                f"failed: {self.failed_units()}, under way: {self.run('systemctl', 'list-jobs', '--plain').out}"
+            )
             return True
 
         wait_until(up, within=within, what=f"{self.name} has booted", every=0.5)

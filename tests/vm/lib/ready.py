@@ -20,7 +20,7 @@ TOP = Path(__file__).parents[3]
 CACHE = TOP / ".lab/vm"
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs",
-    "ip": "iproute2", "bridge": "iproute2", "tcpdump": "tcpdump", "cpio": "cpio", "storescu": "dcmtk",
+    "ip": "iproute2", "bridge": "iproute2", "tcpdump": "tcpdump", "cpio": "cpio", "storescu": "dcmtk", "ssh-keygen": "openssh-client",
 }  # fmt: skip
 SPACE = 6000  # MiB: two trees, two disks, and what the machines write
 WITH = 2 * MEMORY + 512  # MiB
