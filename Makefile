@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup assets lock lint unit contract browser test lab lab-down debs clean molecule wheelhouse site validate render verify demo demo-down bench image image-disk image-test
+.PHONY: help setup assets lock lint unit contract contract-together contract-clock browser test lab lab-ready lab-down debs clean molecule wheelhouse site validate render verify demo demo-down bench image image-disk image-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -45,11 +45,19 @@ unit: setup ## unit tests and the rules of the house: no network, no container
 # Most of it is waiting for peers, so more workers than cores; each has a network of its own. Tests against the clock come
 # afterwards, alone: docs/decisions/0005-tests-against-the-clock.md.
 CONTRACT_PACKAGES := mmdebstrap orthanc dcmtk postgresql mariadb-server-core mariadb-client-core slapd snmpd snmp smitools nftables iproute2
-contract: setup ## the real HAProxy and keepalived of Debian 13, real and misbehaving peers, on loopback
+contract: ## the real HAProxy and keepalived of Debian 13, real and misbehaving peers, on loopback
+	@$(MAKE) contract-together
+	@$(MAKE) contract-clock
+
+contract-together: setup
 	@tools/host-packages $(CONTRACT_PACKAGES)
 	tools/daemon-root
 	$(BIN)/pytest -q tests/contract -m "not clock" -n 5 --dist loadgroup \
 	  || $(BIN)/pytest -q tests/contract -m "not clock" --last-failed --last-failed-no-failures none
+
+contract-clock: setup
+	@tools/host-packages $(CONTRACT_PACKAGES)
+	tools/daemon-root
 	$(BIN)/pytest -q tests/contract -m clock
 
 browser: setup ## the pages in Chromium, in front of two real nodes on this machine; pictures in build/browser
@@ -65,9 +73,8 @@ SCENARIOS := base firewall rota rota_web haproxy ipvs keepalived
 test: ## everything: lint, unit, contract, a Molecule scenario per role, the pair with its faults
 	@$(MAKE) lint
 	@$(MAKE) unit
-	@$(MAKE) contract
-	@$(MAKE) -j2 --output-sync=target lab wheelhouse
-	@$(MAKE) debs
+	@$(MAKE) -j2 --output-sync=target contract-together lab-ready
+	@$(MAKE) contract-clock
 	@$(MAKE) molecule S=lab
 	@$(MAKE) -j2 --output-sync=target $(SCENARIOS:%=twice-%)
 	@$(MAKE) twice-pair
@@ -88,6 +95,12 @@ LAB_PACKAGES := podman runc netavark iptables nftables iproute2 mmdebstrap
 lab: setup ## make the lab: two bare nodes, servers and a client, as containers on this machine
 	@tools/host-packages $(LAB_PACKAGES)
 	$(BIN)/ansible-playbook playbooks/lab.yml
+
+# The lab with what its nodes are given, since they have no package mirror.
+lab-ready:
+	@$(MAKE) wheelhouse
+	@$(MAKE) lab
+	@$(MAKE) debs
 
 lab-down: setup ## remove the lab from this machine
 	$(BIN)/ansible-playbook playbooks/lab-down.yml
