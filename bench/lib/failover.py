@@ -106,6 +106,12 @@ FAULTS = (
         0.3,
     ),
     Fault(
+        "planned failover",
+        lambda node: inside(node, "rota", "failover", "--reason", "bench/failover", "--group", "imaging"),
+        lambda _node: None,
+        0.3,
+    ),
+    Fault(
         "haproxy killed",
         lambda node: inside(node, "systemctl", "kill", "--signal", "KILL", "haproxy"),
         lambda node: inside(node, "systemctl", "start", "haproxy"),

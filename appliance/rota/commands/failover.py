@@ -23,7 +23,7 @@ def failover(
     force: Annotated[bool, typer.Option("--force", help="Even to a peer that is not fit.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Hand the service addresses to the peer. Open associations stay where they are.
+    """Hand the service addresses to the peer, which takes over before this node lets go. Open connections at layer 7 break.
 
     Refused, with the reason, when the peer is not fit to take over.
 
