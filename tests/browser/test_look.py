@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from browser.conftest import AXE, Open, SignIn, picture
 from browser.rig import WebNode
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 PAGES = {
     "status": "/",
@@ -28,6 +28,7 @@ PAGES = {
     "missing": "/service/pax",
     "nowhere": "/nowhere",
 }
+TELEPHONE = {"width": 390, "height": 844}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -47,10 +48,29 @@ def test_a_page_can_be_used_by_everybody(pair: tuple[WebNode, WebNode], signed_i
     page.goto(pair[0].url + PAGES[name])
     picture(page, name)
     assert violations(page) == []
+    page.set_viewport_size(TELEPHONE)
+    picture(page, f"telephone-{name}")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= TELEPHONE["width"], f"the page is {wide} pixels wide"
+
+
+def test_the_wall_board(pair: tuple[WebNode, WebNode], fresh: Open) -> None:
+    """Nobody is signed in; seen from across the room."""
+    page = fresh().new_page()
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.goto(f"{pair[0].url}/wall")
+    for node in pair:
+        node.kill_member("pacs-a")
+    expect(page.locator("#headline")).to_contain_text("pacs is reduced", timeout=15_000)
+    picture(page, "wall-reduced")
+    assert violations(page) == []
 
 
 def test_the_sign_in_page(pair: tuple[WebNode, WebNode], fresh: Open) -> None:
     page = fresh().new_page()
     page.goto(pair[0].url)
+    page.set_viewport_size(TELEPHONE)
+    picture(page, "telephone-sign-in")
+    page.set_viewport_size({"width": 1280, "height": 900})
     picture(page, "sign-in")
     assert violations(page) == []

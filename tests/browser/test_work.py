@@ -252,9 +252,49 @@ def test_with_scripts_off(pair: Pair, fresh: Open) -> None:
     assert node.intent_of("ris-feed", "mirth-b") == "ready"
 
 
-def test_on_a_telephone(pair: Pair, signed_in: SignIn) -> None:
-    page = signed_in(pair[0])
-    page.set_viewport_size({"width": 390, "height": 844})
-    picture(page, "status-telephone")
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= 390, f"the page is {wide} pixels wide"
+def test_a_window_begins_and_ends_by_itself_while_somebody_looks(pair: Pair, signed_in: SignIn) -> None:
+    node = pair[1]
+    page = signed_in(node)
+    page.goto(f"{node.url}/maintenance/member/pacs-c")
+    page.get_by_label(re.compile("^Drain:")).check()
+    page.get_by_label("Why").fill("a new kernel")
+    page.get_by_label("From").fill("15s")
+    page.get_by_label("Until").fill("6s")
+    page.get_by_role("button", name="See what it means").click()
+    expect(page.get_by_role("heading", name="Plan: drain pacs-c?")).to_be_visible()
+    picture(page, "review-window")
+    page.get_by_role("button", name="Plan it").click()
+    expect(page.locator("main")).to_contain_text("Planned: drain of pacs-c in all its services")
+    picture(page, "maintenance-window")
+    watching = signed_in(pair[0], "viewer")
+    sees(watching, "planned: drain", "pacs-c")
+    picture(watching, "status-window")
+    expect(watching.locator("[id='m.pacs.pacs-c']")).to_contain_text("draining", timeout=40_000)
+    sees(watching, "draining until.*by operator.*a new kernel", "pacs-c")
+    assert [n.intent_of("pacs", "pacs-c") for n in pair] == ["drain", "drain"]
+    expect(watching.locator("[id='m.pacs.pacs-c']")).not_to_contain_text("draining", timeout=30_000)
+    assert [n.intent_of("pacs", "pacs-c") for n in pair] == ["ready", "ready"]
+    for one in pair:
+        wait_until(
+            lambda n=one: [e["after"] for e in n.journal(kind="window")][-3:] == ["planned", "running", "over"],
+            within=15, what=f"the journal of {one.name} tells of it",
+        )  # fmt: skip
+
+
+def test_a_window_is_called_off_from_the_other_node(pair: Pair, signed_in: SignIn) -> None:
+    one, two = pair
+    page = signed_in(one)
+    page.goto(f"{one.url}/maintenance/member/pacs-a?state=drain&from=2h&until=3h")
+    page.get_by_label("Why").fill("new disks")
+    page.get_by_role("button", name="See what it means").click()
+    page.get_by_role("button", name="Plan it").click()
+    other = signed_in(two)
+    other.goto(f"{two.url}/maintenance/")
+    other.get_by_role("link", name="Call off that of pacs-a").click()
+    picture(other, "window")
+    other.get_by_role("button", name="Call it off").click()
+    expect(other.get_by_role("alert")).to_contain_text("Say why")
+    other.get_by_label("Why").fill("the vendor is ill")
+    other.get_by_role("button", name="Call it off").click()
+    expect(other.locator("main")).to_contain_text("Called off: drain of pacs-a")
+    assert [[w["phase"] for w in n.get("/v1/windows")][-1] for n in pair] == ["called-off", "called-off"]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +187,11 @@ def test_an_expired_certificate_is_named(bench: Bench) -> None:
     assert "peer-certificate" in two.alarms()
     # renewed, and nobody was restarted but the one that got a new file
     assert two.stop() == 0
+    assert datetime.fromisoformat(one.get("/v1/status")["certificate_ends"]) > datetime.now(UTC)
     two.certificate_days = 90
     two.start()
     until(lambda: in_step(one) and in_step(two), within=10)
+    assert datetime.fromisoformat(two.get("/v1/status")["certificate_ends"]) > datetime.now(UTC) + timedelta(days=80)
 
 
 def client(pair: Pair | None, ca: Path) -> ssl.SSLContext:

@@ -39,7 +39,7 @@ class Peers:
         self._server: PeerServer | None = None
         self._started = False
         self._listener: asyncio.Task[None] | None = None
-        self._ends: datetime | None = None  # of our own certificate
+        self.ends: datetime | None = None  # of our own certificate
 
     # --- life
 
@@ -100,8 +100,8 @@ class Peers:
 
     def _certificate(self) -> None:
         core = self._core
-        self._ends = certificate_ends(core.config.peer)
-        left = self._ends - core.clock.now()
+        self.ends = certificate_ends(core.config.peer)
+        left = self.ends - core.clock.now()
         severity = "critical" if left < timedelta(days=3) else "warning"
         text = f"the certificate of {core.node} for its peers has {max(left.days, 0)} days left"
         core.board.hold("peer-certificate", left < WARN_CERTIFICATE, severity, text)  # type: ignore[arg-type]
@@ -181,7 +181,7 @@ class Peers:
 
     def _failed(self, view: PeerView, problem: str) -> None:
         core = self._core
-        if self._ends is not None and self._ends <= core.clock.now():
+        if self.ends is not None and self.ends <= core.clock.now():
             # TLS 1.3 tells the one who shows it nothing but the end of the connection
             problem = f"{view.node}: our own certificate has expired ({problem})"
         if view.failed(problem):

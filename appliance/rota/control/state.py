@@ -198,6 +198,7 @@ class Status(Closed):
     services: list[ServiceState]
     alarms: list[Alarm]
     ipvs_problem: str | None = None  # why nothing is known of IPVS, although there are layer 4 services
+    certificate_ends: datetime | None = None  # of what this node shows to its peers; None: not known, or it has none
     windows: list[Window] = []  # maintenance windows that are planned or running, the next one first
 
 

@@ -36,6 +36,7 @@ def assemble(core: Core) -> Status:
         services=[_service(core, name, service) for name, service in core.services().items()],
         alarms=core.board.current(),
         ipvs_problem=core.layer4.problem,
+        certificate_ends=core.peers.ends,
         windows=core.windows.store.live(),
     )
 

@@ -44,6 +44,7 @@ ACTS = [
     "/maintenance/undo",
     "/maintenance/failover/",
     "/support-bundle",
+    "/maintenance/window/a00001",
 ]
 
 

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import tarfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rota.preflight.findings import Finding, Level, Row, Subject
 from rota.preflight.kept import keep
 from rota.web.compress import pack
 from rota.web.live import Reading, Watch
-from rota.web.views import bundle, guides, journal, preflight, topology, upkeep, words
+from rota.web.views import bundle, certificates, guides, journal, preflight, topology, upkeep, words
 from rota.web.views.overview import Wanted, headline, overview, sections
 from unit.api.double import NOON, Double, member, service
 
@@ -270,6 +270,17 @@ def test_the_last_preflight_is_kept_service_by_service(tmp_path: Path) -> None:
     path.write_text("{")
     assert preflight.last(path, "pacs") is None
     keep(tmp_path / "no/such/preflight.json", [], "anna", NOON)
+
+
+def test_certificates_stand_by_the_days_that_they_have_left(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    double = Double()
+    double.services = [service("pacs", [member("pacs-a", deep="certificate: up: 12 days to expiry on 2026-12-06")])]
+    status = double.status().model_copy(update={"certificate_ends": now + timedelta(days=3, hours=1)})
+    found = certificates.everything(status, tmp_path / "none.crt")
+    assert [(c.where, c.days, c.tag.colour) for c in found] == [
+        ("lb1", 3, "bad"), ("pacs/pacs-a", 12, "warn"), ("this page", None, "unknown"),
+    ]  # fmt: skip
 
 
 # --- pictures and files

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from rota.commands.times import future, past
+from rota.commands.times import after, future, past
 from rota.control.state import IntentState
 from rota.said import Said
 
@@ -58,6 +58,32 @@ class Form:
         elif end - now > timedelta(days=366):
             self.wrong["until"] = "That is more than a year ahead: leave it empty if it has no end."
         return end
+
+    def begin(self, now: datetime) -> datetime | None:
+        """When it begins by itself; empty is now. Then it has an end, too: ask for that with `end_after`."""
+        text = self.text("from")
+        if not text:
+            return None
+        if self.text("state") == IntentState.READY:
+            self.wrong["from"] = "Only a drain or a halt can be planned: it brings the server back by itself at its end."
+            return None
+        try:
+            return future(text, now)
+        except Said:
+            self.wrong["from"] = f"“{text}” is no time that lies ahead. {HOW}"
+            return None
+
+    def end_after(self, begin: datetime) -> datetime | None:
+        """When a window that begins then ends by itself."""
+        text = self.text("until")
+        if not text:
+            self.wrong["until"] = "What begins by itself ends by itself: say when."
+            return None
+        try:
+            return after(text, begin)
+        except Said:
+            self.wrong["until"] = f"“{text}” is no time after the begin. {HOW}"
+            return None
 
     def moment(self, name: str, now: datetime) -> datetime | None:
         """A time that lies behind; empty is none."""

@@ -10,13 +10,13 @@ from werkzeug.wrappers import Response
 
 from rota.commands.wait import Look, look
 from rota.control.client import Declined
-from rota.control.state import Intent, IntentState, Status
+from rota.control.state import Intent, IntentState, Status, Window
 from rota.web.control import rotad
 from rota.web.guard import Role, needs
 from rota.web.live import Reading
 from rota.web.pages.desk import desk
 from rota.web.pages.forms import Form
-from rota.web.pages.missing import no_member
+from rota.web.pages.missing import no_member, no_window
 from rota.web.views import guides, upkeep
 from rota.web.views.words import listed, taken_out
 
@@ -30,8 +30,9 @@ def home() -> str:
     """Every server, the planned failover, and the guided flows."""
     reading = desk().watch.now()
     return render_template(
-        "pages/upkeep.html", reading=reading, servers=upkeep.standings(reading), moves=upkeep.moves(reading), undo=_undo()
-    )
+        "pages/upkeep.html", reading=reading, servers=upkeep.standings(reading), moves=upkeep.moves(reading), undo=_undo(),
+        windows=upkeep.windows(rotad().windows()) if reading.known else [],
+    )  # fmt: skip
 
 
 def _silent(name: str) -> tuple[str, int]:
@@ -51,7 +52,7 @@ def _undo() -> dict[str, Any] | None:
 @needs(Role.VIEWER)
 def member(name: str) -> Page:
     """What can be done with a server."""
-    return _member(name, Form({"service": request.args.get("service", ""), "state": request.args.get("state", "")}))
+    return _member(name, Form({key: request.args.get(key, "")[:64] for key in ("service", "state", "from", "until")}))
 
 
 @blueprint.post("/member/<name>")
@@ -60,7 +61,8 @@ def review(name: str) -> Page:
     """What was asked for, and what it would mean: nothing is done yet."""
     reading = desk().watch.now(anew=True)
     form = Form(request.form)
-    state, _, end = form.state(), form.reason(), form.end(datetime.now(UTC))
+    state, _ = form.state(), form.reason()
+    begin, end = _times(form)
     if reading.status is None or not reading.known:
         return _silent(name)
     here = upkeep.places(reading.status, name, form.text("service") or None)
@@ -68,15 +70,32 @@ def review(name: str) -> Page:
         return no_member(name, reading.status)
     if form.wrong or state is None:
         return _member(name, form, 400)
-    return _review(name, form, reading.status, state, end)
+    return _review(name, form, reading.status, state, (begin, end))
 
 
-def _review(name: str, form: Form, status: Status, state: IntentState, end: datetime | None, declined: str = "") -> Page:
+Times = tuple[datetime | None, datetime | None]
+
+
+def _times(form: Form) -> Times:
+    """When it begins by itself (None: now) and when it ends by itself."""
+    now = datetime.now(UTC)
+    begin = form.begin(now)
+    return begin, form.end_after(begin) if begin else form.end(now)
+
+
+def _exact(moment: datetime | None) -> str:
+    """A time as the next form carries it: what was said is what is done, however long somebody thinks about it."""
+    return moment.astimezone().isoformat(timespec="seconds") if moment else ""
+
+
+def _review(name: str, form: Form, status: Status, state: IntentState, times: Times, declined: str = "") -> Page:
     here = upkeep.places(status, name, form.text("service") or None)
     impact = upkeep.impact(here, state)
     return render_template(
-        "pages/review.html", name=name, form=form, state=state, act=upkeep.ACTS[state], impact=impact, end=end,
-        nobody=any(one.nobody for one in impact), declined=declined, queued=upkeep.queued(status),
+        "pages/review.html", name=name, form=form, state=state, act=upkeep.ACTS[state], impact=impact, begin=times[0],
+        sent=dict(zip(("from", "until"), map(_exact, times), strict=True)),
+        end=times[1], nobody=any(one.nobody for one in impact) or bool(declined), declined=declined,
+        queued=upkeep.queued(status),
     )  # fmt: skip
 
 
@@ -103,7 +122,8 @@ def _member(name: str, form: Form, code: int = 200) -> Page:
 def do(name: str) -> Page:
     """Do it."""
     form = Form(request.form)
-    state, reason, end = form.state(), form.reason(), form.end(datetime.now(UTC))
+    state, reason = form.state(), form.reason()
+    begin, end = times = _times(form)
     if form.wrong or state is None:
         return _member(name, form, 400)
     reading = desk().watch.now(anew=True)
@@ -113,14 +133,26 @@ def do(name: str) -> Page:
         "until": end.isoformat() if end else None, "force": form.text("force") == "yes",
     }  # fmt: skip
     try:
+        if begin is not None:
+            return _planned(rotad().plan(body | {"starts": begin.isoformat()}))
         done = rotad().intend(body)
     except Declined as declined:
-        if declined.problem.code != "last-member" or reading.status is None:
+        if declined.problem.code not in ("last-member", "overlap") or reading.status is None:
             raise
-        return make_response(_review(name, form, reading.status, state, end, str(declined).partition(";")[0]), 409)
+        return make_response(_review(name, form, reading.status, state, times, str(declined).partition("; --force")[0]), 409)
     session["undo"] = {"member": name, "before": upkeep.before(here), "what": f"{upkeep.ACTS[state].lower()} of {name}"}
     _tell(done, state)
     return redirect(url_for("upkeep.member" if state is upkeep.READY else "upkeep.wait", name=name))
+
+
+def _planned(window: Window) -> Response:
+    """Say what is planned, and who does not know it yet."""
+    row = upkeep.window(window)
+    flash(f"Planned: {row.what.lower()} of {row.member} in {row.where}, {row.when}.", "good")
+    status = desk().watch.now(anew=True).status
+    for text in upkeep.queued(status) if status else []:
+        flash(text, "warn")
+    return redirect(url_for("upkeep.home"))
 
 
 def _tell(done: list[Intent], state: IntentState) -> None:
@@ -145,6 +177,43 @@ def undo() -> Page:
         body = {"service": service, "member": name, "state": state, "reason": f"undo: {found['what']}"[:200]}
         _tell(rotad().intend(body), IntentState(state))
     return redirect(url_for("upkeep.member", name=name))
+
+
+# --- maintenance windows
+
+
+def _window(name: str) -> upkeep.WindowRow | None:
+    return next((upkeep.window(one) for one in rotad().windows() if one.id == name), None)
+
+
+@blueprint.get("/window/<name>")
+@needs(Role.VIEWER)
+def window(name: str) -> Page:
+    """One window, and the way to call it off."""
+    return _show_window(name, Form({}))
+
+
+def _show_window(name: str, form: Form, code: int = 200) -> Page:
+    row = _window(name)
+    if row is None:
+        return no_window(name)
+    page = render_template("pages/window.html", form=form, window=row, queued=upkeep.queued_of(desk().watch.now()))
+    return (page, code) if code != 200 else page
+
+
+@blueprint.post("/window/<name>")
+@needs(Role.OPERATOR)
+def call_off(name: str) -> Page:
+    """Call it off."""
+    form = Form(request.form)
+    reason = form.reason()
+    if form.wrong:
+        return _show_window(name, form, 400)
+    row = upkeep.window(rotad().call_off(name, {"reason": reason}))
+    flash(f"Called off: {row.what.lower()} of {row.member}, {row.when}.", "good")
+    for text in upkeep.queued_of(desk().watch.now(anew=True)):
+        flash(text, "warn")
+    return redirect(url_for("upkeep.home"))
 
 
 # --- waiting for the last caller

@@ -44,11 +44,11 @@ function follow (root) {
       heard.append(note)
     }
   }
-  const alive = (text) => {
+  const alive = (text, known) => {
     clearTimeout(timer)
     timer = setTimeout(quiet, SILENT_AFTER)
     document.body.classList.remove('stale')
-    if (heard) heard.textContent = `Live. Last update ${text}.`
+    if (heard) heard.textContent = known ? `Live. Last update ${text}.` : `These pages answer, rotad does not. Last word of it ${text}.`
   }
   const connect = () => {
     source = new EventSource(`${root.dataset.live}?since=${encodeURIComponent(version)}`)
@@ -56,7 +56,7 @@ function follow (root) {
       const news = JSON.parse(event.data)
       version = news.version
       for (const [id, html] of Object.entries(news.pieces)) put(id, html)
-      alive(news.heard)
+      alive(news.heard, news.level !== 'unknown')
       document.dispatchEvent(new Event('rota:news'))
     })
     source.onerror = async () => {

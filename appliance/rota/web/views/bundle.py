@@ -56,6 +56,8 @@ def make(status: Status, events: Sequence[Event], site: dict[str, Any] | None, v
     for service in status.services:
         for member in service.members:
             masks.person(member.intent.person if member.intent else None)
+    for window in status.windows:
+        masks.person(window.person)
     told = [_clean(event.model_dump(mode="json"), masks) for event in events]
     files = {
         "status.json": json.dumps(_clean(status.model_dump(mode="json"), masks), indent=1),
@@ -88,6 +90,6 @@ def _clean(value: Any, masks: Masks, key: str = "") -> Any:
         return value
     if key == "person":
         return masks.person(value)
-    if key in ("reason", "before", "text", "problem", "deep", "description"):
+    if key in ("reason", "before", "text", "problem", "deep", "description", "outcome"):
         return masks.text(value)
     return value

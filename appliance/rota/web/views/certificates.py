@@ -46,6 +46,13 @@ def own(path: Path, now: datetime) -> Certificate:
     return Certificate(where, use, f"{end:%Y-%m-%d}", (end - now).days)
 
 
+def between(status: Status, now: datetime) -> Iterator[Certificate]:
+    """That of this node for the other one."""
+    if status.certificate_ends is not None:
+        end = status.certificate_ends
+        yield Certificate(status.node, "what it shows to the other node", f"{end:%Y-%m-%d}", (end - now).days)
+
+
 def watched(status: Status) -> Iterator[Certificate]:
     """Those that deep checks look at."""
     for service in status.services:
@@ -61,5 +68,6 @@ def warnings(status: Status) -> list[str]:
 
 def everything(status: Status | None, own_path: Path) -> list[Certificate]:
     """All of them, the one that ends first at the top."""
-    found = [own(own_path, datetime.now(UTC)), *(watched(status) if status else ())]
+    now = datetime.now(UTC)
+    found = [own(own_path, now), *((*between(status, now), *watched(status)) if status else ())]
     return sorted(found, key=lambda c: (c.days is None, c.days or 0))

@@ -12,6 +12,8 @@ from rota.web.live import Reading
 from rota.web.views import words
 from rota.web.views.words import Tag
 
+EARLIER = "before start"  # since before rotad began to watch
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -36,6 +38,7 @@ class MemberRow:
     work: str
     open: str
     intent: str
+    planned: str  # its next maintenance window
     pace: str
     well: bool
 
@@ -99,7 +102,8 @@ def overview(reading: Reading, site: Site | None, node: str) -> Overview:
     if status is None:
         return Overview(headline(reading, node), [], [], [])
     since = words.clock(reading.heard, status.at)
-    cards = [_card(one, status.at, _pace(site, one.name), None if reading.known else since) for one in status.services]
+    silent_since = None if reading.known else since
+    cards = [_card(one, status, _pace(site, one.name), silent_since) for one in status.services]
     notices = [_notice(alarm, status.at) for alarm in status.alarms] if reading.known else []
     return Overview(headline(reading, node), notices, list(_pair(status)) if reading.known else [], cards)
 
@@ -206,8 +210,8 @@ def _pace(site: Site | None, service: str) -> str:
     return f"every {words.length(site.services[service].check.interval / 1000)}"
 
 
-def _card(one: ServiceState, at: datetime, pace: str, silent_since: str | None) -> Card:
-    rows = [_row(one.name, member, at, pace, silent_since) for member in one.members]
+def _card(one: ServiceState, status: Status, pace: str, silent_since: str | None) -> Card:
+    rows = [_row(one.name, member, status, pace, silent_since) for member in one.members]
     working = sum(member.in_use for member in one.members)
     note = "Braked: too many members failed at once; layer 4 keeps its last state." if one.braked else ""
     head = Head(
@@ -224,8 +228,8 @@ def _card(one: ServiceState, at: datetime, pace: str, silent_since: str | None) 
     return Card(head, rows)
 
 
-def _row(service: str, member: MemberState, at: datetime, pace: str, silent_since: str | None) -> MemberRow:
-    known = silent_since is None
+def _row(service: str, member: MemberState, status: Status, pace: str, silent_since: str | None) -> MemberRow:
+    known, at = silent_since is None, status.at
     opened = f"{member.associations}/{member.limit}" if member.limit else str(member.associations)
     return MemberRow(
         id=f"m.{service}.{member.name}",
@@ -234,10 +238,11 @@ def _row(service: str, member: MemberState, at: datetime, pace: str, silent_sinc
         where=words.place(member.address, member.port),
         tag=words.verdict(member.verdict) if known else words.UNKNOWN,
         why="; ".join(filter(None, (member.reason, member.deep))) if known else "rotad does not answer",
-        since=words.clock(member.since, at) if known else silent_since or "?",
-        work=words.work(member) if known else "",
+        since=(words.clock(member.since, at) if member.since else EARLIER) if known else silent_since or "?",
+        work=words.work(member) if known else "?",
         open=opened if known else "?",
         intent=words.intent(member.intent, at),
+        planned=words.planned(status.windows, service, member.name),
         pace=pace,
         well=known and words.well(member),
     )

@@ -19,16 +19,16 @@ def picture(one: ServiceState, status: Status) -> str:
     group = next((g for g in status.groups if g.name == one.group), None)
     nodes = [status.node, *(peer.node for peer in status.peers)]
     rows = max(len(drawn), len(nodes), 1)
-    height = rows * (TALL + GAP)
+    height, below = rows * (TALL + GAP), 22 if len(one.members) > MOST else 4
     parts = [
-        f'<svg class="topology" viewBox="0 0 {COLUMNS[3] + WIDE} {height + 22}" role="img" aria-labelledby="top1 top2">',
+        f'<svg class="topology" viewBox="0 0 {COLUMNS[3] + WIDE} {height + below}" role="img" aria-labelledby="top1 top2">',
         f'<title id="top1">How callers of {escape(one.name)} reach its members</title>',
         f'<desc id="top2">{escape(_said(one))}</desc>',
     ]
     places = words.places(one)
     middle = height / 2
     parts += _box(COLUMNS[0], middle, "Callers", words.profile(one.profile), words.count(_open(one), "connection"), "plain")
-    where = places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
+    where = places[0] if len(places) == 1 else f"{_short(places[0], 22)} +{len(places) - 1}"
     parts += _box(COLUMNS[1], middle, one.name, where, f"group {one.group}", "plain")
     parts.append(_link(COLUMNS[0] + WIDE, middle, COLUMNS[1], middle, "good"))
     for index, node in enumerate(nodes):
@@ -94,5 +94,5 @@ def _box(x: float, y: float, name: str, second: str, third: str, style: str) -> 
         yield f'<text class="{style}" x="{x + 12:g}" y="{top + 17 + 15 * number:g}">{escape(_short(text))}</text>'
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 27 else f"{text[:26]}…"
+def _short(text: str, most: int = 25) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

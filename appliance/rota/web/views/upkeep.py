@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from rota.commands.times import length
 from rota.commands.wait import LOOKS, Look
-from rota.control.state import Intent, IntentState, MemberState, PairState, ServiceState, Status, Verdict
+from rota.control.state import (
+    Intent,
+    IntentState,
+    MemberState,
+    PairState,
+    ServiceState,
+    Status,
+    Verdict,
+    Window,
+    WindowPhase,
+)
 from rota.web.live import Reading
 from rota.web.views import words
 from rota.web.views.service import Caller, callers
@@ -205,6 +215,56 @@ def queued(status: Status) -> list[str]:
         for peer in status.peers
         if not peer.reachable
     ]
+
+
+def queued_of(reading: Reading) -> list[str]:
+    """The same of a reading."""
+    return queued(reading.status) if reading.status else []
+
+
+# --- windows
+
+PHASES = {
+    WindowPhase.PLANNED: Tag("Planned", "now"),
+    WindowPhase.RUNNING: Tag("Running", "warn"),
+    WindowPhase.OVER: Tag("Over", "good"),
+    WindowPhase.SKIPPED: Tag("Skipped", "bad"),
+    WindowPhase.CALLED_OFF: Tag("Called off", "unknown"),
+}
+PAST = 10  # windows that have been, on the page
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """A maintenance window in words."""
+
+    id: str
+    member: str
+    when: str
+    what: str
+    where: str
+    why: str
+    tag: Tag
+    outcome: str
+    planned: bool  # it can be called off
+    running: bool
+
+
+def windows(found: Sequence[Window]) -> list[WindowRow]:
+    """Those to come, the next one first; then the last ones of the past, the newest first."""
+    live = [w for w in found if w.live]
+    past = [w for w in found if not w.live][::-1][:PAST]
+    return [window(one) for one in (*live, *past)]
+
+
+def window(one: Window) -> WindowRow:
+    """One window."""
+    return WindowRow(
+        id=one.id, member=one.member, when=words.window_time(one),
+        what=ACTS[one.state] + (", even as the last member" if one.force else ""), where=one.service or "all its services",
+        why=f"{one.person}: {one.reason}", tag=PHASES[one.phase], outcome=one.outcome or "",
+        planned=one.phase is WindowPhase.PLANNED, running=one.phase is WindowPhase.RUNNING,
+    )  # fmt: skip
 
 
 # --- undo

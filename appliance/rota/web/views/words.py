@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from rota.control.state import Event, Intent, IntentState, MemberState, ServiceState, Verdict
+from rota.control.state import Event, Intent, IntentState, MemberState, ServiceState, Verdict, Window, WindowPhase
 
 READY = IntentState.READY
 
@@ -102,6 +102,25 @@ def intent(value: Intent | None, now: datetime) -> str:
     return f"{state}{until}, by {value.person}: {value.reason}"
 
 
+def window_time(value: Window) -> str:
+    """`Sun 30 Nov 02:00 to 04:00`, in the node's time."""
+    begin, end = value.starts.astimezone(), value.until.astimezone()
+    until = f"{end:%H:%M}" if begin.date() == end.date() else _day(end)
+    return f"{_day(begin)} to {until}"
+
+
+def _day(there: datetime) -> str:
+    return f"{there:%a} {there.day} {there:%b %H:%M}"
+
+
+def planned(windows: list[Window], service: str, member: str) -> str:
+    """`planned: drain Sun 30 Nov 02:00 to 04:00`, the next window of a member; nothing when there is none."""
+    for one in windows:
+        if one.phase is WindowPhase.PLANNED and one.member == member and one.service in (None, service):
+            return f"planned: {one.state} {window_time(one)}"
+    return ""
+
+
 def work(member: MemberState) -> str:
     """Whether the member gets new work now."""
     if member.intent is not None and member.intent.state is IntentState.DRAIN:
@@ -132,7 +151,7 @@ def places(one: ServiceState) -> list[str]:
 _KINDS = {
     "verdict": "check", "intent": "operator", "role": "address", "pair": "pair", "peer": "peer", "haproxy": "HAProxy",
     "deep": "deep check", "alarm": "alarm", "failover": "failover", "rotad": "rotad", "brake": "brake",
-    "audit": "person",
+    "audit": "person", "window": "window",
 }  # fmt: skip
 KINDS = tuple(_KINDS)
 
@@ -151,5 +170,6 @@ def colour(event: Event) -> str:
     """How an event is marked: bad, good, warn or nothing."""
     return {
         "down": "bad", "cannot-store": "bad", "split-brain": "bad", "no-active": "bad", "raised": "bad", "cut": "bad",
-        "unknown": "warn", "unreachable": "warn", "drain": "warn", "halt": "warn", "up": "good", "cleared": "good",
+        "unknown": "warn", "unreachable": "warn", "drain": "warn", "halt": "warn", "skipped": "bad",
+        "up": "good", "cleared": "good",
     }.get(event.after or "", "")  # fmt: skip
