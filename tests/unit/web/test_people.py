@@ -147,8 +147,11 @@ def test_the_directorys_people_have_their_role_and_password_there(admin: Browser
     assert context.store.person("carl") == Person("carl", Role.VIEWER, Source.LDAP)
 
 
-def test_unknown_people_have_no_page(admin: Browser) -> None:
-    assert admin.send("/people/nobody/close").status_code == 404
+def test_an_unknown_person_is_a_page_that_says_so(admin: Browser) -> None:
+    for act in ("role", "close", "open", "one-time", "unlock", "sessions", "remove"):
+        answer = admin.send(f"/people/nobody/{act}", role="viewer")
+        assert answer.status_code == 404
+        assert "There is nobody called “nobody” here." in answer.text
 
 
 # --- tokens

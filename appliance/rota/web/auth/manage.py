@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from rota.web import audit
@@ -55,13 +55,13 @@ def add() -> Answer:
 
 
 def _of(view: Callable[[Person], Answer]) -> Callable[[str], Answer]:
-    """The view gets the person that the path names; 404 when there is none."""
+    """The view gets the person that the path names; a page that says so when there is none."""
 
     @wraps(view)
     def found(name: str) -> Answer:
         person = context().store.person(name)
         if person is None:
-            abort(404)
+            return _page(f"There is nobody called “{name[:48]}” here.", status=404)
         return view(person)
 
     return found
