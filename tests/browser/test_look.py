@@ -52,6 +52,7 @@ def test_a_page_can_be_used_by_everybody(pair: tuple[WebNode, WebNode], signed_i
     picture(page, f"telephone-{name}")
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= TELEPHONE["width"], f"the page is {wide} pixels wide"
+    assert violations(page) == []
 
 
 def test_the_wall_board(pair: tuple[WebNode, WebNode], fresh: Open) -> None:

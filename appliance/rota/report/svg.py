@@ -98,7 +98,8 @@ def _axis(begin: datetime, end: datetime, bottom: int) -> list[str]:
             x = LABEL + (at - begin).total_seconds() / max(total, 1e-9) * BAR
             text = f"{at:%H:%M}" if step < 86_400 and total < 2 * 86_400 else f"{at:%d %b}"
             parts.append(f'<path d="M{x:.1f} 20V{bottom}" stroke="#ccc" stroke-width=".6"/>')
-            parts.append(f'<text x="{x:.1f}" y="14" text-anchor="middle" class="tick">{text}</text>')
+            anchor = "end" if x > LABEL + BAR - 16 else "middle"  # or the last one would be cut off at the edge
+            parts.append(f'<text x="{x:.1f}" y="14" text-anchor="{anchor}" class="tick">{text}</text>')
         at += timedelta(seconds=step)
     return parts
 

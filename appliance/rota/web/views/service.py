@@ -31,9 +31,10 @@ _TLS = {
 }
 _PERSISTENCE = {"source": "its address", "calling-ae": "its calling AE title", "cookie": "a cookie"}
 _BALANCE = {
-    "leastconn": "the member with the fewest open", "roundrobin": "each member in turn", "source": "by the caller's address",
-    "first": "the first member that has room", "wlc": "the member with the fewest open, by weight",
-    "lc": "the member with the fewest open", "rr": "each member in turn", "wrr": "each member in turn, by weight",
+    "leastconn": "the member with the fewest connections", "roundrobin": "each member in turn",
+    "source": "by the caller's address", "first": "the first member that has room",
+    "wlc": "the member with the fewest connections, by weight",
+    "lc": "the member with the fewest connections", "rr": "each member in turn", "wrr": "each member in turn, by weight",
     "sh": "by the caller's address", "mh": "by the caller's address (Maglev)",
 }  # fmt: skip
 
