@@ -70,6 +70,9 @@ def restored(pair: tuple[WebNode, WebNode]) -> Iterator[None]:
             node.start_rotad()
     wait_until(lambda: all(ready(node) for node in pair), within=30, what="the pair is whole again")
     status = pair[0].get("/v1/status")
+    for window in status["windows"]:
+        if window["phase"] == "planned":
+            pair[0].request("POST", f"/v1/windows/{window['id']}/call-off", {"reason": "after the test"})
     for service in status["services"]:
         for member in service["members"]:
             if member["intent"] and member["intent"]["state"] != "ready":

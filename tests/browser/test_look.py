@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from browser.conftest import AXE, Open, SignIn, picture
 from browser.rig import WebNode
@@ -74,4 +76,33 @@ def test_the_sign_in_page(pair: tuple[WebNode, WebNode], fresh: Open) -> None:
     picture(page, "telephone-sign-in")
     page.set_viewport_size({"width": 1280, "height": 900})
     picture(page, "sign-in")
+    assert violations(page) == []
+
+
+def test_a_night_with_something_to_see(pair: tuple[WebNode, WebNode], signed_in: SignIn) -> None:
+    """The picture of the README: a member down, one draining, one with a window, callers connected."""
+    node = pair[0]
+    for _ in range(3):
+        node.call("pacs")
+        node.call("viewer")
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=5)
+    window = {"member": "web-a", "state": "drain", "reason": "kernel update"}
+    window |= {"starts": begin.isoformat(), "until": (begin + timedelta(hours=2)).isoformat()}
+    assert node.request("POST", "/v1/windows", window)[0] == 200
+    drain = {"member": "mirth-b", "state": "drain", "reason": "patching"}
+    assert node.request("POST", "/v1/intents", drain)[0] == 200
+    for one in pair:
+        one.kill_member("pacs-a")
+    page = signed_in(node)
+    for member, words in (("pacs.pacs-a", "Down"), ("ris-feed.mirth-b", "draining"), ("viewer.web-a", "planned: drain")):
+        expect(page.locator(f"[id='m.{member}']")).to_contain_text(words, timeout=15_000)
+    picture(page, "status-night")
+    page.goto(f"{node.url}/maintenance/")
+    picture(page, "maintenance-night")
+    assert violations(page) == []
+    page.set_viewport_size(TELEPHONE)
+    picture(page, "telephone-maintenance-night")
+    page.goto(f"{node.url}/service/pacs")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    picture(page, "service-night")
     assert violations(page) == []
