@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 import pytest
 from browser.conftest import AXE, Open, SignIn, picture
@@ -85,15 +86,21 @@ def test_a_night_with_something_to_see(pair: tuple[WebNode, WebNode], signed_in:
     for _ in range(3):
         node.call("pacs")
         node.call("viewer")
-    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=5)
-    window = {"member": "web-a", "state": "drain", "reason": "kernel update"}
-    window |= {"starts": begin.isoformat(), "until": (begin + timedelta(hours=2)).isoformat()}
-    assert node.request("POST", "/v1/windows", window)[0] == 200
-    drain = {"member": "mirth-b", "state": "drain", "reason": "patching"}
-    assert node.request("POST", "/v1/intents", drain)[0] == 200
+    page = signed_in(node)
+    begin = (datetime.now(UTC) + timedelta(days=1)).replace(hour=2, minute=0, second=0, microsecond=0)
+    times = urlencode({"from": begin.isoformat(), "until": (begin + timedelta(hours=2)).isoformat()})
+    for path, why, button in (
+        ("mirth-b?state=drain", "patching", "Drain mirth-b now"),
+        (f"web-a?state=drain&{times}", "kernel update", "Plan it"),
+    ):
+        page.goto(f"{node.url}/maintenance/member/{path}")
+        page.get_by_label("Why").fill(why)
+        page.get_by_role("button", name="See what it means").click()
+        page.get_by_role("button", name=button).click()
+        page.wait_for_load_state()
     for one in pair:
         one.kill_member("pacs-a")
-    page = signed_in(node)
+    page.goto(node.url)
     for member, words in (("pacs.pacs-a", "Down"), ("ris-feed.mirth-b", "draining"), ("viewer.web-a", "planned: drain")):
         expect(page.locator(f"[id='m.{member}']")).to_contain_text(words, timeout=15_000)
     picture(page, "status-night")

@@ -191,7 +191,7 @@ def wait(member: str, look: Look, idle: int, here: Sequence[Place], reading: Rea
         title, text, level = f"{member}: safe to patch", "Nothing is open through any node.", "good"
     elif look.count:
         title = f"{words.count(look.count, 'connection')} still open on {member}"
-        text, level = "Not safe to patch yet: wait, finish them at the sender, or halt it.", "warn"
+        text, level = "Not safe to patch yet: wait, finish what is open at the sender, or halt it.", "warn"
     elif look.blind:
         title, text, level = (
             f"Not known whether {member} is safe",
