@@ -185,6 +185,15 @@ async def test_the_last_member_is_not_taken_out_and_that_is_said(core: Core, han
     assert state(core) is READY  # it is not tried again: somebody may count on what was said
 
 
+async def test_the_last_of_many_services_stops_the_whole_window(core: Core, hands: Hands) -> None:
+    await core.plan(request(service=None), "ann")
+    await core.intend(IntentRequest(member="b", service="adt", state=DRAIN, reason="it burns"), "bob")
+    hands.pass_(HOUR)
+    await core.windows.tick()
+    assert [state(core, service=name) for name in ("pacs", "adt")] == [READY, READY]
+    assert told(core)[-1][:3] == ("planned", "skipped", "a is the last serving member of adt")
+
+
 async def test_with_force_it_is(core: Core, hands: Hands) -> None:
     await core.plan(request(force=True), "ann")
     await core.intend(IntentRequest(member="b", service="pacs", state=DRAIN, reason="it burns"), "bob")
