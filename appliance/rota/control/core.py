@@ -29,6 +29,7 @@ from rota.control.state import (
     Alarm,
     Association,
     AuditRequest,
+    Certificate,
     Event,
     FailoverRequest,
     Intent,
@@ -90,6 +91,7 @@ class Core:
         self.snapshot_at = float("-inf")
         self.stats: dict[tuple[str, str], ServerStat] = {}
         self.haproxy: ProcessInfo | None = None
+        self.certificates: list[Certificate] = []  # that HAProxy shows
         self.haproxy_problem: str | None = "not asked yet"
         self.watched_at = float("-inf")  # when somebody last asked for a status
         self.list_addresses = addresses

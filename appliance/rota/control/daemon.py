@@ -37,6 +37,7 @@ PARTS = (
     "rota.control.ipvs",
     "rota.control.metrics",
     "rota.control.notices",
+    "rota.control.served",
 )
 
 

@@ -184,6 +184,13 @@ class Alarm(Closed):
     since: datetime
 
 
+class Certificate(Closed):
+    """A certificate that HAProxy of this node shows, by the name of its file."""
+
+    name: str
+    ends: datetime
+
+
 class Status(Closed):
     """Everything at one moment, from one node."""
 
@@ -199,6 +206,7 @@ class Status(Closed):
     alarms: list[Alarm]
     ipvs_problem: str | None = None  # why nothing is known of IPVS, although there are layer 4 services
     certificate_ends: datetime | None = None  # of what this node shows to its peers; None: not known, or it has none
+    certificates: list[Certificate] = []  # that HAProxy shows, the one that ends first at the top
     windows: list[Window] = []  # maintenance windows that are planned or running, the next one first
 
 

@@ -37,6 +37,7 @@ def assemble(core: Core) -> Status:
         alarms=core.board.current(),
         ipvs_problem=core.layer4.problem,
         certificate_ends=core.peers.ends,
+        certificates=core.certificates,
         windows=core.windows.store.live(),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rota.commands.wait import Look
 from rota.control.client import Silent
-from rota.control.state import Alarm, Association, Event, Intent, IntentState, PairState, Role, Status, Verdict
+from rota.control.state import Alarm, Association, Certificate, Event, Intent, IntentState, PairState, Role, Status, Verdict
 from rota.preflight.findings import Finding, Level, Row, Subject
 from rota.preflight.kept import keep
 from rota.web.compress import pack
@@ -276,10 +276,12 @@ def test_certificates_stand_by_the_days_that_they_have_left(tmp_path: Path) -> N
     now = datetime.now(UTC)
     double = Double()
     double.services = [service("pacs", [member("pacs-a", deep="certificate: up: 12 days to expiry on 2026-12-06")])]
-    status = double.status().model_copy(update={"certificate_ends": now + timedelta(days=3, hours=1)})
+    shown = [Certificate(name="pacs.pem", ends=now + timedelta(days=80, hours=1))]
+    more = {"certificate_ends": now + timedelta(days=3, hours=1), "certificates": shown}
+    status = double.status().model_copy(update=more)
     found = certificates.everything(status, tmp_path / "none.crt")
     assert [(c.where, c.days, c.tag.colour) for c in found] == [
-        ("lb1", 3, "bad"), ("pacs/pacs-a", 12, "warn"), ("this page", None, "unknown"),
+        ("lb1", 3, "bad"), ("pacs/pacs-a", 12, "warn"), ("pacs.pem", 80, "good"), ("this page", None, "unknown"),
     ]  # fmt: skip
 
 

@@ -46,11 +46,13 @@ def own(path: Path, now: datetime) -> Certificate:
     return Certificate(where, use, f"{end:%Y-%m-%d}", (end - now).days)
 
 
-def between(status: Status, now: datetime) -> Iterator[Certificate]:
-    """That of this node for the other one."""
+def of_node(status: Status, now: datetime) -> Iterator[Certificate]:
+    """That of this node for the other one, and those of its HAProxy."""
     if status.certificate_ends is not None:
         end = status.certificate_ends
         yield Certificate(status.node, "what it shows to the other node", f"{end:%Y-%m-%d}", (end - now).days)
+    for one in status.certificates:
+        yield Certificate(one.name, f"what HAProxy on {status.node} shows", f"{one.ends:%Y-%m-%d}", (one.ends - now).days)
 
 
 def watched(status: Status) -> Iterator[Certificate]:
@@ -69,5 +71,5 @@ def warnings(status: Status) -> list[str]:
 def everything(status: Status | None, own_path: Path) -> list[Certificate]:
     """All of them, the one that ends first at the top."""
     now = datetime.now(UTC)
-    found = [own(own_path, now), *((*between(status, now), *watched(status)) if status else ())]
+    found = [own(own_path, now), *((*of_node(status, now), *watched(status)) if status else ())]
     return sorted(found, key=lambda c: (c.days is None, c.days or 0))
