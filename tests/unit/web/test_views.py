@@ -60,7 +60,7 @@ def test_what_is_not_up_is_named_and_the_worst_counts() -> None:
     double.services[0] = service("pacs", [member("pacs-a", Verdict.DOWN), member("pacs-b")])
     double.services[2] = service("worklist", [member("pacs-b", Verdict.DOWN)])
     said = headline(reading(double), "lb1")
-    assert said.text.startswith("1 of 3 services is up; worklist is down; pacs is reduced.")
+    assert said.text.startswith("1 of 3 services is up; worklist is down; pacs is reduced but serves.")
     assert said.level == "bad"
 
 

@@ -138,7 +138,9 @@ def _services(services: list[ServiceState]) -> tuple[str, str]:
     parts = []
     for verdict, word in (("down", "down"), ("unknown", "unknown"), ("degraded", "reduced")):
         if by[verdict]:
-            parts.append(f"{words.listed(by[verdict])} {'is' if len(by[verdict]) == 1 else 'are'} {word}")
+            one = len(by[verdict]) == 1
+            serves = (" but serves" if one else " but serve") if verdict == "degraded" else ""
+            parts.append(f"{words.listed(by[verdict])} {'is' if one else 'are'} {word}{serves}")
     level = "bad" if by["down"] else "unknown" if by["unknown"] else "warn"
     return f"{len(by['up'])} of {total} services {'is' if len(by['up']) == 1 else 'are'} up; {'; '.join(parts)}.", level
 
