@@ -49,13 +49,13 @@ contract: ## the real HAProxy and keepalived of Debian 13, real and misbehaving 
 	@$(MAKE) contract-together
 	@$(MAKE) contract-clock
 
-contract-together: setup
+contract-together: setup ## the part of the contract tier that runs side by side
 	@tools/host-packages $(CONTRACT_PACKAGES)
 	tools/daemon-root
 	$(BIN)/pytest -q tests/contract -m "not clock" -n 5 --dist loadgroup \
 	  || $(BIN)/pytest -q tests/contract -m "not clock" --last-failed --last-failed-no-failures none
 
-contract-clock: setup
+contract-clock: setup ## the part of it that runs against the clock, alone
 	@tools/host-packages $(CONTRACT_PACKAGES)
 	tools/daemon-root
 	$(BIN)/pytest -q tests/contract -m clock
@@ -97,7 +97,7 @@ lab: setup ## make the lab: two bare nodes, servers and a client, as containers 
 	$(BIN)/ansible-playbook playbooks/lab.yml
 
 # The lab with what its nodes are given, since they have no package mirror.
-lab-ready:
+lab-ready: ## what the lab's scenarios need, made beside the contract tier
 	@$(MAKE) wheelhouse
 	@$(MAKE) lab
 	@$(MAKE) debs
