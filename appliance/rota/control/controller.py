@@ -40,7 +40,7 @@ class Controller(Protocol):
         """Connections that are open now, through this node and through every peer that answers."""
         ...
 
-    def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
+    async def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
         """The journal by time, both ends included; the newest `limit` when more match."""
         ...
 

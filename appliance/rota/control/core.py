@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +22,7 @@ from rota.control.failover import Failover
 from rota.control.follow import Follower
 from rota.control.intents import IntentStore, key_of
 from rota.control.ipvs import Layer4
-from rota.control.journal import Journal
+from rota.control.journal import SLICE, Journal
 from rota.control.pair import PairWatch
 from rota.control.peers import Peers
 from rota.control.runtime import ProcessInfo, Runtime, RuntimeFailed, ServerStat, Snapshot
@@ -77,6 +79,7 @@ class Core:
             config.state_directory / "journal.db", self.node, self.clock,
             days=config.journal_days, mebibytes=config.journal_mebibytes,
         )  # fmt: skip
+        self._reading = ThreadPoolExecutor(1, "rota-journal")
         self._subscribers: set[asyncio.Queue[Event | None]] = set()
         self.board = Board(self.clock, self._alarm)
         self.intents = IntentStore(config.state_directory / "intents.json", self.node, self.clock)
@@ -163,9 +166,14 @@ class Core:
         finally:
             self._subscribers.discard(queue)
 
-    def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
+    async def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
         """The journal by time; the newest `limit` when more match."""
-        return self.journal.query(since, until, service, limit)
+        read = self.journal.reader(since, until, service, limit)
+        try:
+            # one reader, not the threads that intents are saved in: many who ask for much wait for each other only
+            return await asyncio.get_running_loop().run_in_executor(self._reading, read)
+        except sqlite3.Error:
+            return self.journal.query(since, until, service, limit)
 
     def record_intent(self, before: Intent | None, intent: Intent) -> None:
         """Tell of an intent of this node."""
@@ -297,8 +305,10 @@ class Core:
 
     async def save_journal(self) -> str | None:
         """Write what waits, and wait for the disk beside the event loop; returns why that may not have been enough."""
-        if not self.journal.flush():
-            return self.journal.problem
+        while not self.journal.flush(most=SLICE):
+            if self.journal.problem:
+                return self.journal.problem
+            await asyncio.sleep(0)
         return await asyncio.to_thread(self.journal.sync)
 
     def receive(self, intents: list[Intent]) -> bool:

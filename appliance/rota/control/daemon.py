@@ -28,7 +28,8 @@ log = logging.getLogger("rota.daemon")
 
 FLUSH = 0.5
 ALIVE = 15.0
-PRUNE = 3600.0
+PRUNE = 60.0
+STEADY = 3600.0  # by age only with a clock that has been steady so long: a jump must not empty the journal
 HUNG = 10.0  # seconds without a turn of the follower: the watchdog may bite
 # Parts that start with the daemon when they are installed: an async `start(core, config)` that returns something to close.
 PARTS = (
@@ -206,10 +207,9 @@ class Daemon:
                 core.journal.damage = None
             text = f"{problem}; {core.journal.waiting} events wait in memory, {core.journal.lost} are lost"
             core.board.hold("journal", problem is not None, "critical", text)
-            if now - pruned_at >= PRUNE:
+            # a slice at a time: whatever there is to remove, the checks go on
+            if now - pruned_at >= PRUNE and not core.journal.prune(by_age=self._jumps.steady_for() >= STEADY):
                 pruned_at = now
-                # by age only with a clock that has been steady for an hour: a jump must not empty the journal
-                core.journal.prune(by_age=self._jumps.steady_for() >= PRUNE)
             await asyncio.sleep(FLUSH)
 
     async def _watchdog(self) -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ log = logging.getLogger("rota.journal")
 
 WAITING = 10_000  # events kept in memory while the disk takes none
 CHECKPOINT = 2 * 1024 * 1024  # bytes of SQLite's log that are put into the file
+SLICE = 500  # events that are written or removed while the event loop stands still
 _COLUMNS = "id, at, node, kind, service, member, before, after, reason, person"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -56,8 +57,33 @@ def _event(row: Row) -> Event:
     )  # fmt: skip
 
 
+def _asked(since: datetime | None, until: datetime | None, service: str | None, limit: int) -> tuple[str, list[Any]]:
+    """The newest `limit` that match, newest first."""
+    where, values = ["1"], []
+    for test, value in (
+        ("at >= ?", since and _stamp(since)),
+        ("at <= ?", until and _stamp(until)),
+        ("service = ?", service),
+    ):
+        if value is not None:
+            where.append(test)
+            values.append(value)
+    statement = f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(where)} ORDER BY at DESC, id DESC LIMIT ?"  # noqa: S608
+    return statement, [*values, limit]
+
+
+def _together(rows: Sequence[Row], waiting: Sequence[Event], limit: int) -> list[Event]:
+    """What is in the file, newest first, and what waited, each once; ascending."""
+    found = [_event(row) for row in rows]
+    if waiting:
+        kept = {event.id for event in found}
+        found += [event for event in waiting if event.id not in kept]
+        found = sorted(found, key=lambda e: (e.at, e.id), reverse=True)[:limit]
+    return found[::-1]
+
+
 class Journal:
-    """The journal of one node. Not for two threads at once, but for `sync`.
+    """The journal of one node. Not for two threads at once, but for `sync` and what `reader` gives.
 
     `record` never fails and touches no disk. `flush` hands what waits to the kernel, which a crash of rotad does not undo.
     `sync` waits until it is on the disk, which the loss of power does not undo; it belongs into a thread. A file that
@@ -161,25 +187,26 @@ class Journal:
         """How many events are not on the disk yet."""
         return len(self._waiting)
 
-    def flush(self) -> bool:
-        """Write what waits; tell whether all is written. Never raises for what the disk does."""
+    def flush(self, *, most: int = WAITING) -> bool:
+        """Write what waits, `most` events of it; tell whether all is written. Never raises for what the disk does."""
         if self._db is None:
             self._open()
         if self._db is None:
             return False
         if not self._waiting and self._unsaved_alive is None:
             return self.problem is None
-        rows = [self._row(event, self.era, number) for event, number in self._waiting]
+        part = self._waiting[:most]
+        rows = [self._row(event, self.era, number) for event, number in part]
         try:
             self._insert(rows, alive=self._unsaved_alive)
         except sqlite3.Error as error:
             self._failed(error)
             return False
-        self._written = max([self._written, *(number for _, number in self._waiting)])
-        self._waiting.clear()
+        self._written = max([self._written, *(number for _, number in part)])
+        del self._waiting[:most]
         self._unsaved_alive = None
         self.problem = None
-        return True
+        return not self._waiting
 
     def sync(self) -> str | None:
         """Wait until what `flush` wrote is on the disk, and keep the log short; for a thread. Returns what went wrong."""
@@ -211,14 +238,17 @@ class Journal:
 
     def _insert(self, rows: Iterable[Row], *, alive: datetime | None = None) -> None:
         assert self._db is not None  # noqa: S101 (callers looked)
+        rows = list(rows)
+        last: dict[tuple[str, str], int] = {}
+        for _, _, node, era, number, *_ in rows:
+            last[node, era] = max(number, last.get((node, era), 0))
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for row in rows:
-                self._db.execute("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", row)
-                self._db.execute(
-                    "INSERT INTO known VALUES (?,?,?) ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
-                    (row[2], row[3], row[4]),
-                )
+            self._db.executemany("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+            self._db.executemany(
+                "INSERT INTO known VALUES (?,?,?) ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
+                [(*journal, number) for journal, number in last.items()],
+            )
             if alive is not None:
                 self._db.execute("INSERT OR REPLACE INTO facts VALUES ('alive', ?)", (alive.isoformat(),))
             self._db.execute("COMMIT")
@@ -231,26 +261,32 @@ class Journal:
         self, since: datetime | None = None, until: datetime | None = None, service: str | None = None, limit: int = 1000
     ) -> list[Event]:
         """Events by time, both ends included, ascending; the newest `limit` when more match. What waits is among them."""
-        where, values = ["1"], []
-        for test, value in (
-            ("at >= ?", since and _stamp(since)),
-            ("at <= ?", until and _stamp(until)),
-            ("service = ?", service),
-        ):
-            if value is not None:
-                where.append(test)
-                values.append(value)
-        waiting = [
+        statement, values = _asked(since, until, service, limit)
+        return _together(self._select(statement, values), self._matching(since, until, service), limit)
+
+    def reader(
+        self, since: datetime | None, until: datetime | None, service: str | None, limit: int
+    ) -> Callable[[], list[Event]]:
+        """The same question, to be asked in a thread: thousands of events take longer than every check may have to wait.
+
+        What waits is looked at now. Raises sqlite3.Error; `query` then knows what to do about the file.
+        """
+        waiting, path = self._matching(since, until, service), self._path
+        statement, values = _asked(since, until, service, limit)
+
+        def read() -> list[Event]:
+            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as db:
+                return _together(db.execute(statement, values).fetchall(), waiting, limit)
+
+        return read
+
+    def _matching(self, since: datetime | None, until: datetime | None, service: str | None) -> list[Event]:
+        return [
             event
             for event, _ in self._waiting
             if (since is None or event.at >= since) and (until is None or event.at <= until)
             and (service is None or event.service == service)
         ]  # fmt: skip
-        statement = f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join(where)} ORDER BY at DESC, id DESC LIMIT ?"  # noqa: S608
-        found = [_event(row) for row in self._select(statement, [*values, limit])]
-        if waiting:
-            found = sorted([*found, *waiting], key=lambda e: (e.at, e.id), reverse=True)[:limit]
-        return found[::-1]
 
     def _select(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
         if self._db is None:
@@ -313,25 +349,29 @@ class Journal:
     # --- bounds
 
     def prune(self, *, by_age: bool) -> int:
-        """Remove what is too old (only with `by_age`: not while the clock is doubtful) and what is too much."""
+        """Remove a slice of what is too old (only with `by_age`: not while the clock is doubtful) or too much.
+
+        Returns how many went; while it is not 0, there may be more.
+        """
         if self._db is None:
             return 0
         removed = 0
         try:
             if by_age:
                 oldest = _stamp(self._clock.now() - timedelta(days=self._days))
-                removed += self._db.execute("DELETE FROM events WHERE at < ?", (oldest,)).rowcount
-            while self._size() > self._bytes:
-                tenth = "SELECT id FROM events ORDER BY id LIMIT (SELECT 1 + count(*) / 10 FROM events)"
-                count = self._db.execute(f"DELETE FROM events WHERE id IN ({tenth})").rowcount  # noqa: S608
-                removed += count
-                if not count:
-                    break
-            self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would free a single page
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                removed = self._remove("WHERE at < ? ORDER BY at", oldest)
+            if not removed and self._size() > self._bytes:
+                removed = self._remove("ORDER BY id")
+            if removed:
+                self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would free a single page
         except sqlite3.Error as error:
             self._failed(error)
         return removed
+
+    def _remove(self, which: str, *values: Any) -> int:
+        assert self._db is not None  # noqa: S101 (callers looked)
+        ids = f"SELECT id FROM events {which} LIMIT {SLICE}"  # noqa: S608
+        return self._db.execute(f"DELETE FROM events WHERE id IN ({ids})", values).rowcount  # noqa: S608
 
     def _size(self) -> int:
         assert self._db is not None  # noqa: S101 (callers looked)

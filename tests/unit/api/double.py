@@ -119,7 +119,7 @@ class Double:
     async def associations(self, service: str | None) -> list[Association]:
         return [a for a in self.open if service in (None, a.service)]
 
-    def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
+    async def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
         found = [
             e
             for e in self.journal

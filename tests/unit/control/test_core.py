@@ -85,7 +85,7 @@ async def test_a_member_is_drained_in_all_its_services_with_one_word(core: Core)
     assert [(i.service, i.member, i.state, i.person, i.counter) for i in made] == [
         ("pacs", "a", IntentState.DRAIN, "ann", 1), ("adt", "a", IntentState.DRAIN, "ann", 1),
     ]  # fmt: skip
-    events = core.events(None, None, None, 10)
+    events = await core.events(None, None, None, 10)
     assert [(e.service, e.before, e.after, e.reason) for e in events if e.kind == "intent"] == [
         ("pacs", "ready", "drain", "patching"), ("adt", "ready", "drain", "patching"),
     ]  # fmt: skip
@@ -93,6 +93,15 @@ async def test_a_member_is_drained_in_all_its_services_with_one_word(core: Core)
     shown = core.status().services
     assert {m.verdict for s in shown for m in s.members} == {"unknown"}
     assert "up" not in {s.verdict for s in shown}
+
+
+async def test_a_journal_that_cannot_be_read_tells_what_waits(core: Core, tmp_path: Path) -> None:
+    core.record("rotad", after="one")
+    core.journal.flush()
+    for file in (core.config.state_directory).glob("journal.db*"):
+        file.unlink()
+    core.record("rotad", after="two")
+    assert [e.after for e in await core.events(None, None, None, 10)][-1] == "two"
 
 
 async def test_the_last_of_many_services_stops_the_whole_act(core: Core) -> None:
@@ -126,15 +135,15 @@ async def test_history_from_a_peer_is_kept_and_not_told_as_news(core: Core, hand
     core.take_events(other.after(core.journal.vector()))
     other.close()
     assert (await asyncio.wait_for(anext(listener), 5)).after == "new"
-    assert [e.after for e in core.events(None, None, None, 10)] == ["old", "new"]
+    assert [e.after for e in await core.events(None, None, None, 10)] == ["old", "new"]
 
 
-def test_what_somebody_did_elsewhere_is_in_the_journal_and_goes_to_the_peer(core: Core) -> None:
+async def test_what_somebody_did_elsewhere_is_in_the_journal_and_goes_to_the_peer(core: Core) -> None:
     asked = AuditRequest(action="sign-in", outcome="refused", source="203.0.113.50", text="wrong password")
     event = core.audit(asked, "anna via rota-web")
     assert (event.kind, event.before, event.after) == ("audit", "sign-in", "refused")
     assert (event.reason, event.person) == ("from 203.0.113.50: wrong password", "anna via rota-web")
     core.journal.flush()
-    assert core.events(None, None, None, 10) == [event]
+    assert await core.events(None, None, None, 10) == [event]
     assert core.journal.sync() is None
     assert [row[4] for row in core.journal.after({})] == ["audit"]
