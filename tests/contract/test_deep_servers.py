@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lib.place import reachable_folder
 from peers import databases
+from peers.pki import Authority
 from peers.servers import dcmqrscp, orthanc
+from peers.tcp import free_port
 from rota.checks.verdict import Verdict
 from rota.control.deep.ask import ask
 from unit.deep.asking import login, question
@@ -102,6 +105,68 @@ async def test_a_bind(slapd: int, tmp_path: Path) -> None:
     assert (await asked(slapd, tmp_path, "ldap", dn)).up
     assert (await asked(slapd, tmp_path, "ldap", dn, "wrong")).reason == "login"
     assert (await asked(slapd, tmp_path, "ldap", "no dn at all")).reason == "login"
+
+
+@dataclass
+class Secure:
+    """A directory that offers LDAPS and StartTLS with a certificate for `localhost` of its own CA."""
+
+    authority: Authority
+    ldaps: int
+    plain: int
+
+    async def bound(
+        self, way: str, folder: Path, *, password: str = databases.PASSWORD, name: str | None = "localhost", ca: bool = True
+    ) -> Verdict:
+        """Bind as the model would have it, believing the CA that is in `folder`."""
+        login(folder, "cn=rota,dc=example", password)
+        member = {"address": "127.0.0.1", "port": 104, "called_ae": "PACS_A", **({"tls_name": name} if name else {})}
+        check = {"kind": "ldap", "credentials": "login", "port": self.ldaps if way == "tls" else self.plain, way: True}
+        service = {"members": {"pacs-a": member}, "tls": {"member_ca": "ca.pem"} if ca else {}}
+        return await ask(question(104, check, folder, **service))
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    authority, port = Authority(tmp_path_factory.mktemp("ca")), free_port()
+    certificate = authority.issue("localhost")
+    with reachable_folder() as folder, databases.slapd(folder, tls=certificate, secure_port=port) as plain:
+        yield Secure(authority, port, plain)
+
+
+def believe(authority: Authority, folder: Path) -> None:
+    """Put a CA where a node has that of the members."""
+    (folder / "pacs.member-ca.pem").write_bytes(authority.cert.read_bytes())
+
+
+WAYS = pytest.mark.parametrize("way", ["tls", "start_tls"])
+
+
+@WAYS
+async def test_a_bind_inside_tls(secure: Secure, way: str, tmp_path: Path) -> None:
+    believe(secure.authority, tmp_path)
+    verdict = await secure.bound(way, tmp_path)
+    assert verdict.up, verdict
+    assert (await secure.bound(way, tmp_path, password="wrong")).reason == "login"  # noqa: S106
+
+
+@WAYS
+async def test_a_bind_tells_nothing_to_a_server_of_another_ca_or_name(secure: Secure, way: str, tmp_path: Path) -> None:
+    believe(Authority(tmp_path / "other", "Other CA"), tmp_path)
+    verdict = await secure.bound(way, tmp_path)
+    assert (verdict.reason, "certificate is not accepted" in str(verdict)) == ("tls", True), verdict
+    believe(secure.authority, tmp_path)
+    verdict = await secure.bound(way, tmp_path, name="pacs.example.org")
+    assert (verdict.reason, "pacs.example.org" in str(verdict)) == ("tls", True), verdict
+    # as documented: without a name in the model the chain alone counts, without a CA nothing does
+    assert (await secure.bound(way, tmp_path, name=None)).up
+    assert (await secure.bound(way, tmp_path, ca=False)).up
+
+
+async def test_a_directory_without_tls_is_not_asked_in_the_clear(slapd: int, tmp_path: Path) -> None:
+    for way in ("tls", "start_tls"):
+        verdict = await asked(slapd, tmp_path, "ldap", "cn=rota,dc=example", **{way: True})
+        assert verdict.reason == "tls", verdict
 
 
 async def test_orthanc_finds_stores_and_has_room(tmp_path: Path) -> None:

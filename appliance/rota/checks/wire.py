@@ -41,6 +41,9 @@ class Wire:
 
     async def start_tls(self, tls: Tls, host: str) -> None:
         """Shake hands. Any refusal, by them or by us, is a `Failure` with reason tls or expired."""
+        if self._unread:
+            # what came in the clear must not pass for what TLS protects
+            raise Failure(Reason.BAD_ANSWER, f"{len(self._unread)} bytes more than the answer before TLS")
         self._probe.doing = "TLS handshake"
         try:
             self._tls = tls.context().wrap_bio(self._incoming, self._outgoing, server_hostname=tls.server_name or host)

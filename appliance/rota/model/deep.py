@@ -72,6 +72,7 @@ class DeepCheck(BaseModel):
     effect: Effect = Effect.OUT
     port: Port | None = Field(None, description="Unset: that of the member's check, or the usual one of a database or LDAP.")
     tls: bool | None = Field(None, description="Ask inside TLS. Unset: as the members' traffic; databases and LDAP: no.")
+    start_tls: bool | None = Field(None, description="LDAP: turn the plain port to TLS before the bind (RFC 4511, 4.14).")
     credentials: Secret | None = Field(None, description="File with username and password, on the nodes only.")
     calling_ae: AeTitle | None = None
     called_ae: AeTitle | None = Field(None, description="Unset: as the member's check.")
@@ -122,7 +123,7 @@ KEYS: dict[str, set[str]] = {
     "mysql": _DATABASE,
     "mssql": _DATABASE,
     "certificate": {"days"},
-    "ldap": {"credentials", "tls"},
+    "ldap": {"credentials", "tls", "start_tls"},
     "command": {"argv"},
 }
 NEEDED: dict[str, tuple[tuple[str, str], ...]] = {

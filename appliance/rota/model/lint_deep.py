@@ -58,6 +58,8 @@ def _values(where: str, check: DeepCheck) -> Found:
         yield Problem(f"{where}.status", f"{check.status} is neither a status nor a range such as 200-399")
     if check.argv is not None and not (check.argv and check.argv[0].startswith("/")):
         yield Problem(f"{where}.argv", "must begin with the whole path of a program")
+    if check.tls and check.start_tls:
+        yield Problem(f"{where}.start_tls", "contradicts tls: that port speaks TLS from the first byte on")
     paths = [*((f"{where}.json_values", p) for p in check.json_values or {}), (f"{where}.field", check.field or "$")]
     for place, text in paths:
         if not text.startswith("$"):

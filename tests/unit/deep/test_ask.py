@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -30,6 +35,33 @@ def ldap(code: int, message: int = 1) -> Talk:
     )
 
 
+@cache
+def certificate() -> ssl.SSLContext:
+    """A server's context with a certificate of a CA that nobody needs to know."""
+    with TemporaryDirectory() as folder:
+        return server_context(Authority(Path(folder)).issue())
+
+
+@dataclass
+class Turns:
+    """A directory that turns its plain port to TLS, and answers the bind inside. It is a `Talk`."""
+
+    code: int = 0
+
+    def __call__(self, talk: tcp.Conversation) -> None:
+        talk._recv(65536)
+        talk.send(TURNS)
+        with suppress(OSError):
+            talk.sock = certificate().wrap_socket(talk.sock, server_side=True)
+        ldap(self.code, 2)(talk)
+
+
+def turns_and_ends(talk: tcp.Conversation) -> None:
+    """A directory that agrees to TLS and hangs up."""
+    talk._recv(65536)
+    talk.send(TURNS)
+
+
 def body(text: str, headers: str = "", status: str = "200 OK") -> Talk:
     return web.Web(web.page(status, text.encode(), headers))
 
@@ -47,6 +79,7 @@ AGENT = {"kind": "storage", "minimum": 100}
 SOAP = {"kind": "soap", "element": "AdhocQueryResponse"}
 SQL = {"kind": "mssql", "credentials": "login", "expect": "1"}
 BIND = {"kind": "ldap", "credentials": "login"}
+TURNS = bytes.fromhex("300c02010178070a010004000400")  # "go on with TLS"
 
 BROKEN: dict[str, tuple[Talk, str]] = {
     "silent": (tcp.silent, "silent"),
@@ -133,6 +166,18 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Case]]] = {
             "endless": Case(says(bytes.fromhex("3084ffffffff")), "bad-answer", GOOD),
             "garbage-inside": Case(says(b"\x30\x20" + GARBAGE[:32]), "bad-answer", GOOD),
             "drips": Case(says(LDAP_OK, piece=1, gap=0.2), "timeout", "one-byte-writes"),
+        },
+    ),
+    "start-tls": (
+        {**BIND, "start_tls": True},
+        {
+            GOOD: Case(Turns()),
+            "refuses": Case(says(bytes.fromhex("300c02010178070a010204000400")), "tls", GOOD),
+            "says-more-in-the-clear": Case(says(TURNS + LDAP_OK), "bad-answer", GOOD),
+            "bound-already": Case(says(LDAP_OK), "bad-answer", GOOD),
+            "stays-plain": Case(says(TURNS), "timeout", GOOD),
+            "ends": Case(turns_and_ends, "tls", GOOD),
+            "invalid-credentials": Case(Turns(49), "login", GOOD),
         },
     ),
     "find": (

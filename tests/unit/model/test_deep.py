@@ -76,6 +76,18 @@ def test_a_word_is_a_check_with_the_defaults_of_its_kind() -> None:
     assert (store.interval, store.retry, store.timeout) == (3_600_000, 30_000, 20_000)
 
 
+def test_ldap_has_one_way_into_tls() -> None:
+    bind = {"kind": "ldap", "credentials": "ldap"}
+    [inside, turned] = good(PACS, {**bind, "tls": True}, {**bind, "name": "turned", "start_tls": True})
+    assert (inside.port, turned.port) == (636, 389)
+    assert lines(PACS, {**bind, "tls": True, "start_tls": True}) == [
+        "services.s.deep[0].start_tls: contradicts tls: that port speaks TLS from the first byte on"
+    ]
+    assert lines(PACS, {**DATABASE, "start_tls": True}) == [
+        "services.s.deep[0].start_tls: has no meaning for a postgresql check"
+    ]
+
+
 def test_a_certificate_that_ends_soon_is_told_and_takes_nobody_out() -> None:
     [check] = good(PACS, {"kind": "certificate", "port": 2762})
     assert (check.effect, check.days) == (Effect.WARN, 21)

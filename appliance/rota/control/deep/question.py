@@ -63,6 +63,8 @@ class Question:
     def in_tls(self) -> bool:
         """Whether to ask inside TLS."""
         kind = self.check.kind
+        if self.check.start_tls:
+            return True
         if self.check.tls is not None or kind.is_database or kind == "ldap" or self.check.port is not None:
             return bool(self.check.tls)
         return self.service.members_speak_tls
