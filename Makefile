@@ -148,10 +148,11 @@ demo: lab site ## lab, rollout, a series sent while a member and a node die; lea
 
 demo-down: lab-down ## remove what `make demo` made, without trace
 
-bench: setup ## measure, with targets and spread: checks, images, a large site; then in the lab failover and rollout
+bench: setup ## measure, with targets and spread: checks, images, rotad, a large site; then in the lab failover and rollout
 	@tools/host-packages iproute2 procps util-linux
 	bench/checks
 	bench/data
+	bench/control
 	bench/model
 	bench/web
 	bench/rollout

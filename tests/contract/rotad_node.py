@@ -20,6 +20,7 @@ from typing import Any
 from lib.poll import wait_until
 from peers.pki import Authority
 from peers.tcp import free_port
+from rota.control.client import dial
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -264,11 +265,14 @@ class Rotad:
         )
         return config
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "rota.control.daemon", "--config", str(self.write())]
+
     def start(self, **environment: str) -> None:
-        config = self.write()
+        command = self.command()
         log = (self.folder / "rotad.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rota.control.daemon", "--config", str(config)],
+            command,
             env={**os.environ, "PYTHONPATH": str(TOP / "appliance"), "PYTHONWARNINGS": "default", **environment},
             stdout=log, stderr=log,
         )  # fmt: skip
@@ -295,9 +299,7 @@ class Rotad:
         """One request on rotad's own socket, spoken by hand."""
         data = json.dumps(body).encode() if body is not None else b""
         head = f"{method} {path} HTTP/1.1\r\nHost: rotad\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(30)
-            link.connect(str(self.folder / "run/rotad.sock"))
+        with dial(self.folder / "run/rotad.sock", 30) as link:
             link.sendall(head.encode() + data)
             parts = []
             while part := link.recv(65536):

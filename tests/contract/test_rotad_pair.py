@@ -6,6 +6,8 @@ import json
 import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 from contract.rotad_node import Bench, Rotad, service, site, until
 from peers.pki import Authority, Pair
+from rota.control.gate import EACH
 
 pytestmark = pytest.mark.contract
 SERVICES = {"pacs": service(1, ["pacs-a", "pacs-b"])}
@@ -269,6 +272,52 @@ def test_garbage_and_floods_at_the_peer_port_are_refused_and_survived(pair: tupl
         link.close()
 
 
+STRANGER = """
+import itertools, select, socket, sys
+held = []
+for number in itertools.count(1):
+    try:
+        link = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 2, source_address=("127.0.0.9", 0))
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+        held.append(link)
+    except OSError:
+        pass
+    if len(held) > 400:
+        held.pop(0).close()
+    if number % 100 == 0:
+        print(number, flush=True)
+"""
+
+
+def test_a_flood_that_goes_on_at_the_peer_port_stops_no_peer(pair: tuple[Rotad, Rotad], bench: Bench) -> None:
+    """Connections that say nothing, as fast as they are taken: few are kept, and rotad has time for everything else."""
+    one, two = pair
+    assert one.process is not None
+    files = Path(f"/proc/{one.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    argv = [sys.executable, "-c", STRANGER, str(bench.ports["lb1"])]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as flood:
+        try:
+            assert flood.stdout is not None
+            while int(flood.stdout.readline()) < 1000:
+                pass
+            took = []
+            for state, flag in (("drain", 8), ("ready", 0)) * 5:
+                began = time.monotonic()
+                two.intend(state, "pacs-b")
+                assert [admin(r, "pacs-b") for r in pair] == [flag, flag]
+                took.append(time.monotonic() - began)
+                assert len(list(files.iterdir())) < before + EACH + 20
+            assert int(flood.stdout.readline()) > 1000  # it goes on
+            assert in_step(one)
+            assert in_step(two)
+        finally:
+            flood.kill()
+    print(f"an act took {min(took):.3f}..{max(took):.3f} s")
+    assert max(took) < 3
+    assert one.events(kind="peer", after="unreachable") == []
+
+
 @pytest.mark.clock
 def test_a_half_open_peer_costs_one_deadline(bench: Bench) -> None:
     """It accepts and says nothing, for ever: acts on this node go on."""
@@ -284,9 +333,6 @@ def test_a_half_open_peer_costs_one_deadline(bench: Bench) -> None:
 
 
 def test_sigterm_ends_cleanly_and_a_second_rotad_is_refused(pair: tuple[Rotad, Rotad]) -> None:
-    import subprocess
-    import sys
-
     from contract.rotad_node import TOP
 
     one, two = pair

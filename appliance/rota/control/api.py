@@ -32,7 +32,7 @@ from rota.control.asked import (
     read_query,
     utc,
 )
-from rota.control.connection import Limits, began, connections, problem
+from rota.control.connection import Door, Limits, began, problem
 from rota.control.controller import Controller, Refused
 from rota.control.openapi import Route, document
 from rota.control.sse import Streams
@@ -119,7 +119,7 @@ class Api:
         self._streams = Streams(controller.subscribe, limits.streams, limits.backlog, heartbeat)
         self._document = document(ROUTES)
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
 
     def application(self) -> web.Application:
         """The aiohttp application, without a socket."""
@@ -142,12 +142,15 @@ class Api:
         """Listen on a bound socket, which is this object's from now on."""
         self._runner = web.AppRunner(self.application(), access_log=None, keepalive_timeout=self._limits.idle)
         await self._runner.setup()
-        self._server = await connections(self._runner, sock, self._limits)
+        if self._runner.server is None:
+            raise ValueError("the runner is not set up")
+        self._door = Door(self._runner.server, self._limits)
+        self._door.open(sock)
 
     async def close(self) -> None:
         """Stop listening and end what is open."""
-        if self._server:
-            self._server.close()
+        if self._door:
+            await self._door.close()
         if self._runner:
             await self._runner.cleanup()
 
@@ -203,7 +206,7 @@ class Api:
 
     async def _events(self, request: web.Request) -> web.Response:
         query = read_query(EventsQuery, request.query)
-        found = self._controller.events(utc(query.since), utc(query.until), query.service, query.limit)
+        found = await self._controller.events(utc(query.since), utc(query.until), query.service, query.limit)
         return _json("events", found)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -37,6 +38,22 @@ class Declined(Said):
         self.problem = problem
 
 
+def dial(path: Path, within: float) -> socket.socket:
+    """Connect to a UNIX socket, and wait for a place in its queue: a socket with a time-out of Python's would not.
+
+    OSError when nothing came of it within so many seconds (connect(2), socket(7) SO_SNDTIMEO).
+    """
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(within), int(within % 1 * 1_000_000)))
+        link.connect(str(path))
+        link.settimeout(within)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
 class Connection(http.client.HTTPConnection):
     """HTTP over a UNIX socket."""
 
@@ -46,9 +63,7 @@ class Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock = dial(self._path, self.timeout or ACT_SECONDS)
 
 
 class Rotad:

@@ -6,10 +6,9 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 
@@ -17,6 +16,7 @@ from rota.control.access import caller_of
 from rota.control.state import Problem
 
 log = logging.getLogger("rota.api")
+BACKLOG = 100  # callers that the kernel lets wait
 
 
 @dataclass(frozen=True)
@@ -38,43 +38,35 @@ def problem(status: int, code: str, title: str, headers: Mapping[str, str] | Non
 class _Connection(web.RequestHandler):
     """One connection. aiohttp answers what is no HTTP with text; here it gets a Problem like every other error."""
 
-    __slots__ = ("_counts", "_deadline", "_limits", "_refused", "_uid")
+    __slots__ = ("_deadline", "_left", "_limits", "_refused", "made")
 
-    def __init__(self, server: web.Server, counts: Counter[int], limits: Limits, **kwargs: Any) -> None:
-        super().__init__(server, loop=asyncio.get_running_loop(), **kwargs)
-        self._counts = counts
+    def __init__(self, server: web.Server, limits: Limits, refused: bool, left: Callable[[], None]) -> None:
+        """`left` is called when it is over; `refused` says that this user has too many."""
+        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=limits.idle, access_log=None)
         self._limits = limits
-        self._uid = -1
-        self._refused = False
+        self._refused = refused
+        self._left = left
+        self.made = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._uid = _uid_of(transport.get_extra_info("socket"))
-        self._counts[self._uid] += 1
-        if self._counts[self._uid] > self._limits.connections and isinstance(transport, asyncio.Transport):
-            self._refuse(transport)
-            return
-        self._deadline = asyncio.get_running_loop().call_later(self._limits.idle, self._give_up)
-
-    def _refuse(self, transport: asyncio.Transport) -> None:
-        """Say why, and close a moment later: closing at once would take the answer back, as the request is still unread."""
-        self._refused = True
-        if self._counts[self._uid] > 2 * self._limits.connections:
-            transport.abort()
-            return
-        transport.write(_TOO_MANY)
-        transport.write_eof()
-        self._deadline = asyncio.get_running_loop().call_later(1.0, transport.abort)
+        self.made = True
+        loop = asyncio.get_running_loop()
+        if self._refused and isinstance(transport, asyncio.Transport):
+            # say why, and close a moment later: closing at once would take the answer back, as the request is still unread
+            transport.write(_TOO_MANY)
+            transport.write_eof()
+            self._deadline = loop.call_later(1.0, transport.abort)
+        else:
+            self._deadline = loop.call_later(self._limits.idle, self._give_up)
 
     def data_received(self, data: bytes) -> None:
         if not self._refused:
             super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._counts[self._uid] -= 1
-        if self._counts[self._uid] <= 0:
-            del self._counts[self._uid]
+        self._left()
         self.began()
         super().connection_lost(exc)
 
@@ -95,7 +87,9 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp could not parse, without a traceback in the log: it is the caller's fault."""
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if isinstance(exc, ConnectionError):
+            answer = problem(status, "gone", "the caller has left")  # nobody reads it
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("a request failed", exc_info=exc)
             answer = problem(status, "internal", "rotad met a fault of its own; its log has more")
         else:
@@ -124,17 +118,65 @@ _TOO_MANY = (
 )
 
 
-async def connections(runner: web.AppRunner, sock: socket.socket, limits: Limits) -> asyncio.Server:
-    """Accept connections on `sock` for the application of `runner`, which is set up already."""
-    server = runner.server
-    if server is None:
-        raise ValueError("the runner is not set up")
-    counts: Counter[int] = Counter()
+class Door:
+    """Accepts connections for an application, and turns a user's flood away at once: one accept each, and no more.
 
-    def connection() -> _Connection:
-        return _Connection(server, counts, limits, keepalive_timeout=limits.idle, access_log=None)
+    asyncio's own server makes all of a connection before anybody can look at it, and takes a hundred in a row.
+    """
 
-    loop = asyncio.get_running_loop()
-    if sock.family == socket.AF_UNIX:
-        return await loop.create_unix_server(connection, sock=sock)
-    return await loop.create_server(connection, sock=sock)
+    def __init__(self, server: web.Server, limits: Limits) -> None:
+        self._server = server
+        self._limits = limits
+        self._counts: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
+
+    def open(self, listener: socket.socket) -> None:
+        """Listen on a bound socket, which is this object's from now on."""
+        listener.setblocking(False)
+        listener.listen(BACKLOG)
+        self._accepting = asyncio.create_task(self._accept(listener))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                try:
+                    link, _ = await loop.sock_accept(listener)
+                except OSError as error:
+                    # out of descriptors: others must have time to give some back
+                    log.warning("accept: %s", error.strerror or error)
+                    await asyncio.sleep(0.1)
+                    continue
+                uid = _uid_of(link)
+                if self._counts[uid] >= 2 * self._limits.connections:
+                    link.close()
+                    # while somebody waits, `sock_accept` returns without a turn for the others
+                    await asyncio.sleep(0)
+                    continue
+                self._counts[uid] += 1
+                task = asyncio.create_task(self._serve(link, uid))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, link: socket.socket, uid: int) -> None:
+        refused = self._counts[uid] > self._limits.connections
+        protocol = _Connection(self._server, self._limits, refused, lambda: self._left(uid))
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, link)
+        except OSError:
+            link.close()
+            if not protocol.made:
+                self._left(uid)
+
+    def _left(self, uid: int) -> None:
+        self._counts[uid] -= 1
+        if self._counts[uid] <= 0:
+            del self._counts[uid]
+
+    async def close(self) -> None:
+        """Stop listening. Open connections are the application's to close."""
+        tasks = [*self._tasks, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

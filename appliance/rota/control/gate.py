@@ -62,6 +62,8 @@ class Gate:
             if not self._has_place(source):
                 self.refused += 1
                 connection.close()
+                # while somebody waits, `sock_accept` returns without a turn for the others
+                await asyncio.sleep(0)
                 continue
             self._shaking[source] += 1
             task = asyncio.create_task(self._shake(connection, source, factory, context))
