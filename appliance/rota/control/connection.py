@@ -42,7 +42,7 @@ class _Connection(web.RequestHandler):
 
     def __init__(self, server: web.Server, limits: Limits, refused: bool, left: Callable[[], None]) -> None:
         """`left` is called when it is over; `refused` says that this user has too many."""
-        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=limits.idle, access_log=None)
+        super().__init__(server, loop=asyncio.get_running_loop(), keepalive_timeout=limits.idle, access_log=None)  # type: ignore[arg-type]
         self._limits = limits
         self._refused = refused
         self._left = left
