@@ -47,25 +47,34 @@ def rows(columns: Sequence[str], cells: Sequence[Sequence[Text | str]], least: S
 
     `least` are the columns' least widths; columns beyond its end have none.
     """
-    from rich.cells import cell_len
-    from rich.text import Text
+    from rich.text import Span, Text
 
-    def plain(cell: Text | str) -> str:
-        return cell if isinstance(cell, str) else cell.plain
-
-    widths = [max(cell_len(plain(line[n])) for line in (columns, *cells)) for n in range(len(columns))]
+    shown = [[(cell, "") if isinstance(cell, str) else (cell.plain, str(cell.style)) for cell in line] for line in cells]
+    lines = [[(column, "dim") for column in columns], *shown]
+    widths = [max(_wide(line[n][0]) for line in lines) for n in range(len(columns))]
     widths = [max(width, *least[n : n + 1]) if least[n : n + 1] else width for n, width in enumerate(widths)]
-    found = Text(no_wrap=True)
-    for number, line in enumerate((columns, *cells)):
-        found.append("\n" if number else "")
-        for n, (cell, width) in enumerate(zip(line, widths, strict=True)):
-            room = " " * (width - cell_len(plain(cell)))
-            style = "dim" if not number else "" if isinstance(cell, str) else str(cell.style)
-            found.append(room if columns[n] in RIGHT else "")
-            found.append(plain(cell), style)
-            if n + 1 < len(widths):
-                found.append(("" if columns[n] in RIGHT else room) + "  ")
-    return found
+    parts: list[str] = []
+    spans: list[Span] = []
+    at = 0
+    for number, line in enumerate(lines):
+        for n, ((cell, style), width) in enumerate(zip(line, widths, strict=True)):
+            room = " " * (width - _wide(cell))
+            before = ("\n" if number and not n else "") + (room if columns[n] in RIGHT else "")
+            after = "" if n + 1 == len(widths) else "  " if columns[n] in RIGHT else room + "  "
+            if style and cell:
+                spans.append(Span(at + len(before), at + len(before) + len(cell), style))
+            parts += (before, cell, after)
+            at += len(before) + len(cell) + len(after)
+    return Text("".join(parts), no_wrap=True, spans=spans)
+
+
+def _wide(value: str) -> int:
+    """Columns of a terminal that it takes."""
+    if value.isascii():
+        return len(value)
+    from rich.cells import cell_len
+
+    return cell_len(value)
 
 
 def table(*columns: str) -> Table:
@@ -87,7 +96,7 @@ def text(value: object, style: str = "") -> Text:
 
 def clean(value: str) -> str:
     """`value` without control characters: names and reasons come from the network."""
-    return "".join(c if c.isprintable() else "�" for c in value)
+    return value if value.isprintable() else "".join(c if c.isprintable() else "�" for c in value)
 
 
 def verdict(value: Verdict) -> Text:

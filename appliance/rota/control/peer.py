@@ -12,6 +12,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import aiohttp
@@ -64,9 +65,23 @@ def _loaded(context: ssl.SSLContext, config: PeerConfig) -> ssl.SSLContext:
 
 def certificate_ends(config: PeerConfig) -> datetime:
     """When this node's own certificate ends; raises OSError or ValueError for an unusable file."""
-    from cryptography import x509  # a slow import, needed once a day
+    return _ends(config.certificate.read_text(encoding="ascii"))
 
-    return x509.load_pem_x509_certificate(config.certificate.read_bytes()).not_valid_after_utc
+
+@lru_cache(2)
+def _ends(pem: str) -> datetime:
+    # `cryptography` reads it as well, and would stay in memory with ten megabytes for this one date
+    from pyasn1.codec.der import decoder
+    from pyasn1.error import PyAsn1Error
+    from pyasn1_modules import rfc5280
+
+    own, end, _ = pem.partition(ssl.PEM_FOOTER)  # what follows is the chain
+    try:
+        certificate, _ = decoder.decode(ssl.PEM_cert_to_DER_cert(own + end), asn1Spec=rfc5280.Certificate())
+        found: datetime = certificate["tbsCertificate"]["validity"]["notAfter"].getComponent().asDateTime
+    except PyAsn1Error as error:
+        raise ValueError(f"the certificate cannot be read ({type(error).__name__})") from None
+    return found
 
 
 class PeerServer:

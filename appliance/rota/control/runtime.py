@@ -9,7 +9,7 @@ import asyncio
 import csv
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,7 +90,7 @@ class Runtime:
         self._path, self._master = str(path), master
         self._deadline = deadline
         self._limit = limit
-        self._known: Known = {}
+        self._known = Known()
 
     async def command(self, *commands: str) -> str:
         """Send commands in one go and return everything that came back; raises RuntimeFailed."""
@@ -127,7 +127,7 @@ class Runtime:
 
     def forget(self) -> None:
         """Another HAProxy answers from now on: results of the old one are nothing to it."""
-        self._known.clear()
+        self._known = Known()
 
     async def stats(self) -> dict[tuple[str, str], ServerStat]:
         """Sessions and last reasons of all servers."""
@@ -165,14 +165,19 @@ def target(backend: str, server: str) -> str:
     return f"{backend}/{server}"
 
 
-Known = dict[tuple[str, str], tuple[tuple[str, ...], ServerRow]]
+@dataclass
+class Known:
+    """What was read before: members with what their line said of them, and the last answer's lines."""
+
+    rows: dict[tuple[str, str], tuple[tuple[str, ...], ServerRow]] = field(default_factory=dict)
+    lines: dict[str, ServerRow] = field(default_factory=dict)
 
 
 def parse_servers(text: str, known: Known | None = None) -> Snapshot:
     """Read `show servers state`. An answer that does not end as a whole one ends is not believed.
 
     While a check is under way HAProxy gives its result as unknown: with `known`, which this fills, a member keeps the
-    result that it had. A thousand rows that did not change cost little then, too.
+    result that it had. A thousand lines that did not change cost little then, too.
     """
     lines = text.split("\n")
     if len(lines) < 4 or lines[0] != "1" or not lines[1].startswith(_HEADER):
@@ -181,23 +186,28 @@ def parse_servers(text: str, known: Known | None = None) -> Snapshot:
         raise RuntimeFailed("HAProxy's list of servers is cut off")
     spaces = lines[1].count(" ") - 1
     rows: dict[tuple[str, str], ServerRow] = {}
-    known = {} if known is None else known
+    known = Known() if known is None else known
+    seen: dict[str, ServerRow] = {}
     try:
         for line in lines[2:-2]:
+            if same := known.lines.get(line):
+                seen[line] = rows[same.backend, same.server] = same
+                continue
             if line.count(" ") != spaces:
                 raise RuntimeFailed(f"HAProxy's list of servers has a broken line: {line[:80]!r}")
             f = line.split(" ", _FIELDS)
             key = (f[1], f[3])
             raw = (f[2], f[5], f[6], f[8], f[11], f[13], f[14])
-            before = known.get(key)
+            before = known.rows.get(key)
             if before is None or before[0] != raw:
                 result = int(f[11]) or (before[1].check_result if before else 0)
                 state, agent = int(f[13]) & ~_UNDER_WAY, int(f[14]) & ~_UNDER_WAY
                 row = ServerRow(f[1], f[3], int(f[2]), int(f[5]), int(f[6]), int(f[8]), result, state, agent)
-                before = known[key] = (raw, row)
-            rows[key] = before[1]
+                before = known.rows[key] = (raw, row)
+            seen[line] = rows[key] = before[1]
     except (ValueError, IndexError):
         raise RuntimeFailed(f"HAProxy's list of servers has a broken line: {line[:80]!r}") from None
+    known.lines = seen
     return Snapshot(rows, text)
 
 

@@ -62,7 +62,7 @@ def test_what_a_row_says(row: str, verdict: Verdict, work: bool) -> None:
 
 def test_a_check_under_way_changes_no_verdict() -> None:
     """HAProxy gives the result as unknown until the check has ended: every member would flicker."""
-    known: Known = {}
+    known = Known()
     first = parse_servers(HEAD + line(result=0, state=7) + "\n", known).rows["pacs", "a"]
     assert judge(first) is Verdict.UNKNOWN  # never asked before
     done = parse_servers(HEAD + line() + "\n", known)
