@@ -6,6 +6,8 @@ The peers are those that `rota check` is held to, each failing one with a passin
 from __future__ import annotations
 
 import contextlib
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,19 @@ def test_real_servers_are_up(daemon_root: Path, tmp_path: Path) -> None:
             assert verdict(daemon, "wrong") == ("DOWN", "rejected")
             row = daemon.stat("wrong", "m")
             assert row["last_chk"] == "rejected: called AE title not recognised"
+
+
+def test_an_archive_that_hangs_is_out_until_it_answers(daemon_root: Path, tmp_path: Path) -> None:
+    """SIGSTOP: its kernel goes on accepting, so that only a check that waits for DICOM sees it."""
+    with orthanc(tmp_path, title="PACS_A") as archive, asking(daemon_root, pacs=service("dicom", 0, archive.port)) as daemon:
+        assert verdict(daemon, "pacs") == ("UP", "ok")
+        archive.process.send_signal(signal.SIGSTOP)
+        with socket.create_connection(("127.0.0.1", archive.port), timeout=5):
+            daemon.wait_for("pacs", "m", "DOWN", within=15)
+        row = daemon.stat("pacs", "m")
+        assert reason_of(row["check_status"], row["last_chk"]) == "silent", row
+        archive.process.send_signal(signal.SIGCONT)
+        daemon.wait_for("pacs", "m", "UP", within=15)
 
 
 def test_storescp_that_refuses(daemon_root: Path, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Node:
         assert self.holder.stdout is not None
         assert self.holder.stdout.readline() == b"ready\n"
         self.keepalived: subprocess.Popen[bytes] | None = None
+        self.haproxy: subprocess.Popen[bytes] | None = None
 
     def _start(self, command: list[str], **how: Any) -> subprocess.Popen[bytes]:
         how = {"stdout": self._log, "stderr": subprocess.STDOUT, **how}
@@ -75,7 +76,7 @@ class Node:
 
     def start(self, services: dict[str, Any]) -> None:
         self.write("tmp/haproxy.cfg", HAPROXY)
-        self._start(self.inside("chroot", str(self.root), "haproxy", "-db", "-f", "/tmp/haproxy.cfg"))  # noqa: S108
+        self.haproxy = self._start(self.inside("chroot", str(self.root), "haproxy", "-db", "-f", "/tmp/haproxy.cfg"))  # noqa: S108
         self.write("run/rota/track/haproxy", "0\n")
         self.configure(services)
         self.start_keepalived()
@@ -208,6 +209,18 @@ def test_a_stopped_haproxy_hands_over(pair: tuple[Node, Node]) -> None:
     active.write("run/rota/track/haproxy", "-1\n")
     settle(pair, standby, FIRST, SIX)
     active.write("run/rota/track/haproxy", "0\n")
+    stays(pair, standby, FIRST, seconds=2)
+
+
+def test_a_hung_haproxy_hands_over(pair: tuple[Node, Node]) -> None:
+    """Its process lives and its port takes connections, so that only the script that waits for an answer sees it."""
+    active, standby = roles(pair)
+    assert active.haproxy is not None
+    active.haproxy.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: holders(pair, FIRST) == [standby.name], within=30)
+    finally:
+        active.haproxy.send_signal(signal.SIGCONT)
     stays(pair, standby, FIRST, seconds=2)
 
 

@@ -22,10 +22,11 @@ PACKAGES = {"Orthanc": "orthanc", "storescp": "dcmtk", "dcmqrscp": "dcmtk"}
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its AE title, its port, the folder with what it stored, its HTTP port if it has one."""
+    """A running server: its AE title, port, process, the folder with what it stored, its HTTP port if it has one."""
 
     title: str
     port: int
+    process: subprocess.Popen[bytes]
     folder: Path
     http: int = 0
 
@@ -48,7 +49,7 @@ def find(program: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _running(argv: list[str], port: int, log: Path) -> Iterator[None]:
+def _running(argv: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
@@ -59,7 +60,7 @@ def _running(argv: list[str], port: int, log: Path) -> Iterator[None]:
                 break
             assert time.monotonic() < limit, f"{argv[0]} does not listen: {log.read_text(errors='replace')}"
             time.sleep(0.05)
-        yield
+        yield process
     finally:
         # Orthanc takes seconds to stop in good order, and nobody needs what it would save.
         process.kill()
@@ -74,8 +75,8 @@ def storescp(folder: Path, *options: str, title: str = "STORESCP") -> Iterator[S
     store.mkdir(parents=True, exist_ok=True)
     port = free_port()
     argv = [find("storescp") or "storescp", "-aet", title, "-od", str(store), *options, str(port)]
-    with _running(argv, port, folder / "storescp.log"):
-        yield Server(title, port, store)
+    with _running(argv, port, folder / "storescp.log") as process:
+        yield Server(title, port, process, store)
 
 
 @contextlib.contextmanager
@@ -92,8 +93,8 @@ def dcmqrscp(folder: Path, *, title: str = "DCMQRSCP", quota: str = "(100, 100mb
         f"AETable BEGIN\n{title} {store} RW {quota} ANY\nAETable END\n"
     )
     argv = [find("dcmqrscp") or "dcmqrscp", "-c", str(config)]
-    with _running(argv, port, folder / "dcmqrscp.log"):
-        yield Server(title, port, store)
+    with _running(argv, port, folder / "dcmqrscp.log") as process:
+        yield Server(title, port, process, store)
 
 
 @contextlib.contextmanager
@@ -122,5 +123,5 @@ def orthanc(folder: Path, *, title: str = "ORTHANC", **settings: Any) -> Iterato
             }
         )
     )
-    with _running([find("Orthanc") or "Orthanc", str(config)], port, folder / "orthanc.log"):
-        yield Server(title, port, folder / "storage", http)
+    with _running([find("Orthanc") or "Orthanc", str(config)], port, folder / "orthanc.log") as process:
+        yield Server(title, port, process, folder / "storage", http)
