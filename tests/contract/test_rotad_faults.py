@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.rotad_node import Bench, Haproxy, Rotad, service, site, until
+from rota.control import daemon
+from rota.control.clock import Clock
+from rota.control.config import load
+from rota.control.notify import Notifier
 
 pytestmark = pytest.mark.contract
 DOCUMENT = site({"pacs": service(1, ["pacs-a", "pacs-b"])}, nodes=("lb1",))
@@ -99,6 +106,48 @@ def test_a_damaged_journal_is_set_aside_said_and_begun_anew(rotad: Rotad) -> Non
     assert rotad.member("pacs", "pacs-a")["intent"]["state"] == "drain"
     rotad.intend("ready", "pacs-a")
     assert rotad.events(kind="intent", after="ready")
+
+
+async def test_a_clock_that_jumps_is_said_and_moves_nothing(rotad: Rotad, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A year ahead, and back: by its date every event would be too old to be kept, and every drain of long ago."""
+    monkeypatch.setattr(daemon, "PRUNE", 0.1)
+    (rotad.folder / "run/track").mkdir(parents=True)
+    (rotad.folder / "state").mkdir()
+    ahead = timedelta()
+    config = load(rotad.write())
+    running = daemon.Daemon(
+        config, daemon.read_site(config.site, "lb1"), Notifier({}), clock=Clock(now=lambda: datetime.now(UTC) + ahead)
+    )
+    task = asyncio.create_task(running.run())
+
+    async def asked(fn: Callable[..., Any], *words: Any, **more: Any) -> Any:
+        assert not task.done(), task
+        return await asyncio.to_thread(fn, *words, **more)
+
+    async def jumps(count: int) -> list[str]:
+        def seen() -> list[str]:
+            found = [e["reason"] for e in rotad.events(kind="rotad", after="clock-jumped")]
+            return found if len(found) == count else []
+
+        return list(await asked(until, seen))
+
+    try:
+        await asked(until, lambda: (rotad.folder / "run/rotad.sock").exists() and rotad.answers())
+        await asked(rotad.intend, "drain", "pacs-a")
+        first = [e["id"] for e in await asked(rotad.get, "/v1/events")]
+        ahead = timedelta(days=400)
+        assert (await jumps(1))[0].startswith("the clock of lb1 jumped by +34560")
+        await asyncio.sleep(1)  # some turns of what prunes
+        assert {e["id"] for e in await asked(rotad.get, "/v1/events")} > set(first)
+        assert rotad.haproxy.admin("pacs", "pacs-a") == 8
+        ahead = timedelta()
+        assert {word.split()[-2][:4] for word in await jumps(2)} == {"+345", "-345"}
+        await asked(rotad.intend, "ready", "pacs-a")
+        assert rotad.haproxy.admin("pacs", "pacs-a") == 0
+        assert (await asked(rotad.member, "pacs", "pacs-a"))["intent"]["state"] == "ready"
+    finally:
+        running.stop()
+        await task
 
 
 class Liar:
