@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs/runbooks"
+# A page about a symptom is followed while the symptom is there: up to which step, and in which steps that makes a command
+# exit with 1, as the page says.
+SYMPTOMS = {
+    "member-is-down": (5, {3}),
+    "all-members-down": (5, {1, 2}),
+    "answers-but-cannot-store": (4, set[int]()),
+    "who-is-connected": (99, set[int]()),
+    "standby-out-of-step": (4, set[int]()),
+    "split-brain": (5, {1, 2}),
+}
 FACTS = ("Use when", "Do not use when", "Patient impact", "Time", "Undo")
 _FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.M | re.S)
 
@@ -20,6 +30,11 @@ class Step:
     commands: list[str] = field(default_factory=list)
     where: str | None = None
     expected: list[str] | None = None
+
+    @property
+    def number(self) -> int:
+        """Its place on the page."""
+        return int(self.title.partition(".")[0])
 
     @property
     def otherwise(self) -> bool:

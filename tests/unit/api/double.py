@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from rota.control.controller import Refused
 from rota.control.state import (
+    Alarm,
     Association,
     AuditRequest,
     Event,
@@ -79,6 +80,9 @@ class Double:
         self.group = "main"
         self.role = Role.ACTIVE
         self.peer_fit = True
+        self.node, self.pair = "lb1", PairState.OK
+        self.out_of_step: str | None = None
+        self.alarms: list[Alarm] = []
         self.open: list[Association] = []
         self.journal: list[Event] = []
         self.people: list[str] = []
@@ -90,10 +94,12 @@ class Double:
         if self.broken:
             raise RuntimeError("a fault of our own")
         other = {Role.ACTIVE: Role.STANDBY, Role.STANDBY: Role.ACTIVE}[self.role]
-        holder = "lb1" if self.role is Role.ACTIVE else "lb2"
+        peer = {"lb1": "lb2", "lb2": "lb1"}[self.node]
+        holder = self.node if self.role is Role.ACTIVE else peer
+        both = self.pair is PairState.SPLIT_BRAIN
         assert other is not self.role
         return Status(
-            node="lb1",
+            node=self.node,
             version="0.1.0",
             model_hash="abc",
             at=NOON,
@@ -101,18 +107,19 @@ class Double:
             haproxy_problem=None,
             groups=[
                 GroupState(
-                    name=self.group, role=self.role, since=NOON - timedelta(days=3), holders=[holder], state=PairState.OK,
+                    name=self.group, role=self.role, since=NOON - timedelta(days=3), holders=["lb1", "lb2"] if both else [holder], state=self.pair,
                     addresses=["203.0.113.100"],
                 )
             ],
             peers=[
                 PeerState(
-                    node="lb2", reachable=self.peer_fit, heartbeat=self.peer_fit, since=NOON - timedelta(days=3), version="0.1.0",
-                    model_hash="abc", in_step=self.peer_fit, problem=None if self.peer_fit else "does not answer",
+                    node=peer, reachable=self.peer_fit, heartbeat=self.peer_fit, since=NOON - timedelta(days=3), version="0.1.0",
+                    model_hash="abc", in_step=self.peer_fit and not self.out_of_step,
+                    problem=self.out_of_step if self.peer_fit else "does not answer",
                 )
             ],
             services=self.services,
-            alarms=[],
+            alarms=self.alarms,
             windows=[w for w in self.windows if w.live],
         )  # fmt: skip
 

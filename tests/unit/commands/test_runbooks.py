@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
-from lib.runbook import FACTS, FOLDER, Step, load, missing, runbooks
+from lib.runbook import FACTS, FOLDER, SYMPTOMS, Step, load, missing, runbooks
 from rota import cli
 from rota.commands import wait
-from rota.control.state import Event, Verdict
-from unit.api.double import member, service
+from rota.control.state import Alarm, Association, Event, PairState, Verdict
+from unit.api.double import Double, member, service
 from unit.commands.conftest import Rotad, Run
 
 PAGES = runbooks()
@@ -88,6 +88,28 @@ def hospital(rotad: Rotad, monkeypatch: pytest.MonkeyPatch) -> Rotad:
     return rotad
 
 
+def show(symptom: str, double: Double) -> None:
+    """What a page is about."""
+    down = {"verdict": Verdict.DOWN, "reason": "refused: connection refused"}
+    if symptom == "member-is-down":
+        double.services = [service("pacs", [member("pacs-a"), member("pacs-b", **down)], group="imaging")]
+    elif symptom == "all-members-down":
+        double.services = [service("pacs", [member(name, **down) for name in ("pacs-a", "pacs-b")], group="imaging")]
+        text = "no member of pacs serves"
+        double.alarms = [Alarm(key="service-down:pacs", severity="critical", text=text, since=datetime.now(UTC))]
+    elif symptom == "answers-but-cannot-store":
+        full = member("pacs-b", Verdict.CANNOT_STORE, reason="A700: out of resources")
+        double.services = [service("pacs", [member("pacs-a"), full], group="imaging")]
+    elif symptom == "who-is-connected":
+        caller = {"caller": "198.51.100.51:40000", "calling_ae": "CT1", "called_ae": "PACS"}
+        rest = {"age_s": 3.0, "bytes_in": 100, "bytes_out": 100, "node": "lb2"}
+        double.open = [Association.model_validate({"service": "pacs", "member": "pacs-b", **caller, **rest})]
+    elif symptom == "standby-out-of-step":
+        double.out_of_step = "lb2 has another site model"
+    elif symptom == "split-brain":
+        double.pair = PairState.SPLIT_BRAIN
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
 def test_the_steps_print_what_they_say(
     path: Path, hospital: Rotad, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -96,18 +118,21 @@ def test_the_steps_print_what_they_say(
     page = load(path)
     monkeypatch.setenv("ROTA_SOCKET", str((tmp_path / "rotad.sock").resolve()))
     monkeypatch.chdir(tmp_path)
-    if path.stem == "answers-but-cannot-store":
-        full = member("pacs-b", Verdict.CANNOT_STORE, reason="A700: out of resources")
-        hospital.double.services = [service("pacs", [member("pacs-a"), full], group="imaging")]
+    until, fails = SYMPTOMS.get(path.stem, (0, set()))
+    well = vars(hospital.double).copy()
+    show(path.stem, hospital.double)
     for step in page.steps:
+        if step.number == until:
+            vars(hospital.double).update(well)
         commands = [shlex.split(c) for c in step.commands]
         if not commands or any(argv[0] != "rota" or argv[1] == "check" for argv in commands):
             continue
         output = ""
         for argv in commands:
+            hospital.double.node = step.where or "lb1"
             ran = run(*argv[1:])
             output += ran.out + ran.err
-            assert ran.code == 0, f"{step.title}: {ran}"
+            assert ran.code == (step.number in fails), f"{step.title}: {ran}"
         assert missing(step.expected or [], output) is None, f"{step.title}\n{output}"
 
 
