@@ -229,7 +229,8 @@ class Daemon:
             self._reload.clear()
             self._notifier.reloading()
             try:
-                core.set_site(read_site(self.config.site, self.config.node))
+                # a large site takes a second to judge: the checks go on meanwhile
+                core.set_site(await asyncio.to_thread(read_site, self.config.site, self.config.node))
                 core.record("rotad", after="reloaded", reason=f"model {core.model_hash}")
                 core.board.clear("model")
             except BadConfig as problem:
