@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +119,7 @@ class Api:
         self._limits = limits
         self._streams = Streams(controller.subscribe, limits.streams, limits.backlog, heartbeat)
         self._document = document(ROUTES)
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None
 
@@ -181,6 +183,10 @@ class Api:
     def _checked(
         self, route: Route, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        # Answers from memory and journal are made one after the other for each user: however many questions one of them
+        # has at once, everybody else, and the checks, come in between.
+        quick = route.right is Right.READ and route.handler not in ("stream", "associations")
+
         async def checked(request: web.Request) -> web.StreamResponse:
             request[_CALLER] = caller = self._caller(request)
             if self._access.right(caller) < route.right:
@@ -188,7 +194,10 @@ class Api:
                 raise Refused("forbidden", f"{caller.login} is not in group {group}", 403)
             if route.query is None and request.query:
                 raise bad(f"no parameter is known here: {next(iter(request.query))!r}")
-            return await handler(request)
+            if not quick:
+                return await handler(request)
+            async with self._turns[caller.uid]:
+                return await handler(request)
 
         return checked
 

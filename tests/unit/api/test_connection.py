@@ -6,7 +6,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from rota.control.access import Caller
 from rota.control.connection import Limits
+from rota.control.state import Event
+from unit.api.conftest import VIEWERS, Who
+from unit.api.double import Double
 
 
 async def said(path: Path, raw: bytes, within: float = 5.0) -> bytes:
@@ -65,3 +69,40 @@ class TestImpatient:
         async with http.get("/v1/events/stream") as answer, asyncio.timeout(5):
             for _ in range(8):  # heartbeats of 0.2 s: well past 0.3 s
                 assert await answer.content.readline()
+
+
+async def test_many_questions_of_one_user_come_one_by_one(
+    http: aiohttp.ClientSession, double: Double, who: Who, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever else asks meanwhile is answered at once."""
+    under_way, most, came, go = 0, 0, 0, asyncio.Event()
+
+    def told(self: Who, _: object) -> Caller:
+        nonlocal came
+        came += 1
+        return self.caller
+
+    async def events(*_: object) -> list[Event]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await go.wait()
+        under_way -= 1
+        return []
+
+    async def ask(path: str) -> int:
+        async with http.get(path) as answer:
+            return answer.status
+
+    monkeypatch.setattr(double, "events", events)
+    monkeypatch.setattr(type(who), "__call__", told)
+    who.caller = Caller(1001, frozenset({VIEWERS}))
+    many = [asyncio.create_task(ask("/v1/events")) for _ in range(5)]
+    async with asyncio.timeout(5):
+        while came < 5:
+            await asyncio.sleep(0.01)
+        who.caller = Caller(1002, frozenset({VIEWERS}))
+        assert await ask("/v1/status") == 200
+        go.set()
+        assert await asyncio.gather(*many) == [200] * 5
+    assert most == 1
