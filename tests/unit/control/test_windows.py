@@ -87,7 +87,7 @@ def state(core: Core, member: str = "a", service: str = "pacs") -> IntentState:
 
 
 def told(core: Core) -> list[tuple[str | None, str | None, str | None, str | None]]:
-    found = [e for e in core.events(None, None, None, 100) if e.kind == "window"]
+    found = [e for e in core.journal.query(limit=100) if e.kind == "window"]
     return [(e.before, e.after, e.reason, e.person) for e in found]
 
 
