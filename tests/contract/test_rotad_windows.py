@@ -55,7 +55,8 @@ def test_it_begins_and_ends_on_both_nodes_through_a_restart(pair: tuple[Rotad, R
     until(lambda: in_step(one) and in_step(two), what="in step")
     for rotad in pair:
         until(lambda r=rotad: [e["after"] for e in r.events(kind="window")] == ["planned", "running", "over"])
-        assert [e["after"] for e in rotad.events(kind="intent")] == ["drain", "ready"]
+        # a node that comes back when a window has just begun may begin it again, before it hears that another one has
+        until(lambda r=rotad: list(dict.fromkeys(e["after"] for e in r.events(kind="intent"))) == ["drain", "ready"])
 
 
 def test_the_other_node_begins_it_when_the_one_that_planned_it_is_dead(pair: tuple[Rotad, Rotad]) -> None:
@@ -63,7 +64,7 @@ def test_the_other_node_begins_it_when_the_one_that_planned_it_is_dead(pair: tup
     plan(one, 2, 600)
     one.kill()
     until(lambda: admin(two, "pacs-a") == 8, within=40, what="lb2 begins it")
-    assert phases(two) == ["running"]
+    until(lambda: phases(two) == ["running"], what="and says so")
     two.intend("ready", "pacs-a")
     until(lambda: phases(two) == ["over"], what="and an operator ends it")
     one.start()
