@@ -215,7 +215,7 @@ class Api:
 
     async def _events(self, request: web.Request) -> web.Response:
         query = read_query(EventsQuery, request.query)
-        found = await self._controller.events(utc(query.since), utc(query.until), query.service, query.limit)
+        found = await self._controller.events(utc(query.since), utc(query.until), query.service, query.limit, query.general)
         return _json("events", found)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:

@@ -35,6 +35,7 @@ class EventsQuery(Closed):
     since: Moment | None = None
     until: Moment | None = None
     service: str | None = Field(None, min_length=1, max_length=64)
+    general: bool = False  # with `service`: also what is about no service, such as a failover or a start of rotad
     limit: int = Field(1000, ge=1, le=MAX_EVENTS)
 
 

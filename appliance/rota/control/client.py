@@ -93,15 +93,23 @@ class Rotad:
         until: datetime | None = None,
         service: str | None = None,
         limit: int | None = None,
+        *,
+        general: bool = False,
     ) -> list[Event]:
-        """The journal, oldest first: the newest `limit`, or without a limit all of it, page by page from its end."""
+        """The journal, oldest first: the newest `limit`, or without a limit all of it, page by page from its end.
+
+        With `general` also what is about no service, beside what is about `service`.
+        """
         wanted = limit if limit is not None else 10**9
         adapter = TypeAdapter(list[Event])
         pages: list[list[Event]] = []
         seen: set[int] = set()
+        more = {"general": "true"} if general else {}
         while len(seen) < wanted:
             size = min(PAGE, wanted - len(seen) + (1 if seen else 0))
-            page = self._get(adapter, "/v1/events", since=_text(since), until=_text(until), service=service, limit=size)
+            page = self._get(
+                adapter, "/v1/events", since=_text(since), until=_text(until), service=service, limit=size, **more
+            )
             new = [event for event in page if event.id not in seen]
             pages.append(new)
             seen.update(event.id for event in new)

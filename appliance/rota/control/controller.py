@@ -40,8 +40,13 @@ class Controller(Protocol):
         """Connections that are open now, through this node and through every peer that answers."""
         ...
 
-    async def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
-        """The journal by time, both ends included; the newest `limit` when more match."""
+    async def events(
+        self, since: datetime | None, until: datetime | None, service: str | None, limit: int, general: bool = False
+    ) -> list[Event]:
+        """The journal by time, both ends included; the newest `limit` when more match.
+
+        With `general` also the events about no service, beside those of `service`.
+        """
         ...
 
     def subscribe(self) -> AsyncIterator[Event]:

@@ -166,14 +166,16 @@ class Core:
         finally:
             self._subscribers.discard(queue)
 
-    async def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
+    async def events(
+        self, since: datetime | None, until: datetime | None, service: str | None, limit: int, general: bool = False
+    ) -> list[Event]:
         """The journal by time; the newest `limit` when more match."""
-        read = self.journal.reader(since, until, service, limit)
+        read = self.journal.reader(since, until, service, limit, general)
         try:
             # one reader, not the threads that intents are saved in: many who ask for much wait for each other only
             return await asyncio.get_running_loop().run_in_executor(self._reading, read)
         except sqlite3.Error:
-            return self.journal.query(since, until, service, limit)
+            return self.journal.query(since, until, service, limit, general)
 
     def record_intent(self, before: Intent | None, intent: Intent) -> None:
         """Tell of an intent of this node."""

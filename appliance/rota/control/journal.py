@@ -57,13 +57,15 @@ def _event(row: Row) -> Event:
     )  # fmt: skip
 
 
-def _asked(since: datetime | None, until: datetime | None, service: str | None, limit: int) -> tuple[str, list[Any]]:
+def _asked(
+    since: datetime | None, until: datetime | None, service: str | None, limit: int, general: bool
+) -> tuple[str, list[Any]]:
     """The newest `limit` that match, newest first."""
     where, values = ["1"], []
     for test, value in (
         ("at >= ?", since and _stamp(since)),
         ("at <= ?", until and _stamp(until)),
-        ("service = ?", service),
+        ("(service = ? OR service IS NULL)" if general else "service = ?", service),
     ):
         if value is not None:
             where.append(test)
@@ -258,21 +260,29 @@ class Journal:
             raise
 
     def query(
-        self, since: datetime | None = None, until: datetime | None = None, service: str | None = None, limit: int = 1000
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        service: str | None = None,
+        limit: int = 1000,
+        general: bool = False,
     ) -> list[Event]:
-        """Events by time, both ends included, ascending; the newest `limit` when more match. What waits is among them."""
-        statement, values = _asked(since, until, service, limit)
-        return _together(self._select(statement, values), self._matching(since, until, service), limit)
+        """Events by time, both ends included, ascending; the newest `limit` when more match. What waits is among them.
+
+        With `general` also those about no service, beside those of `service`.
+        """
+        statement, values = _asked(since, until, service, limit, general)
+        return _together(self._select(statement, values), self._matching(since, until, service, general), limit)
 
     def reader(
-        self, since: datetime | None, until: datetime | None, service: str | None, limit: int
+        self, since: datetime | None, until: datetime | None, service: str | None, limit: int, general: bool = False
     ) -> Callable[[], list[Event]]:
         """The same question, to be asked in a thread: thousands of events take longer than every check may have to wait.
 
         What waits is looked at now. Raises sqlite3.Error; `query` then knows what to do about the file.
         """
-        waiting, path = self._matching(since, until, service), self._path
-        statement, values = _asked(since, until, service, limit)
+        waiting, path = self._matching(since, until, service, general), self._path
+        statement, values = _asked(since, until, service, limit, general)
 
         def read() -> list[Event]:
             with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as db:
@@ -280,12 +290,12 @@ class Journal:
 
         return read
 
-    def _matching(self, since: datetime | None, until: datetime | None, service: str | None) -> list[Event]:
+    def _matching(self, since: datetime | None, until: datetime | None, service: str | None, general: bool) -> list[Event]:
         return [
             event
             for event, _ in self._waiting
             if (since is None or event.at >= since) and (until is None or event.at <= until)
-            and (service is None or event.service == service)
+            and (service is None or event.service == service or (general and event.service is None))
         ]  # fmt: skip
 
     def _select(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:

@@ -126,11 +126,15 @@ class Double:
     async def associations(self, service: str | None) -> list[Association]:
         return [a for a in self.open if service in (None, a.service)]
 
-    async def events(self, since: datetime | None, until: datetime | None, service: str | None, limit: int) -> list[Event]:
+    async def events(
+        self, since: datetime | None, until: datetime | None, service: str | None, limit: int, general: bool = False
+    ) -> list[Event]:
         found = [
             e
             for e in self.journal
-            if (since is None or e.at >= since) and (until is None or e.at <= until) and service in (None, e.service)
+            if (since is None or e.at >= since)
+            and (until is None or e.at <= until)
+            and (service in (None, e.service) or (general and e.service is None))
         ]
         return found[-limit:]
 

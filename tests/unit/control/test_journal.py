@@ -43,6 +43,18 @@ def fill(journal: Journal, count: int, **fields: Any) -> None:
         journal.record(kind="verdict", service="pacs", member=f"m{number}", before="up", after="down", **fields)
 
 
+def test_a_service_with_what_is_about_none(make: Make, hands: Hands) -> None:
+    journal = make()
+    for service in ("adt", None, "pacs", "adt"):
+        journal.record(kind="verdict", service=service, after=str(service))
+        hands.pass_(60)
+    for _ in ("waiting", "written"):
+        assert [e.after for e in journal.query(service="adt")] == ["adt", "adt"]
+        assert [e.after for e in journal.query(service="adt", general=True)] == ["adt", "None", "adt"]
+        assert [e.after for e in journal.query(general=True)] == ["adt", "None", "pacs", "adt"]
+        journal.flush()
+
+
 def test_events_come_back_by_time_with_both_ends(make: Make, hands: Hands) -> None:
     journal = make()
     for number in range(5):

@@ -65,6 +65,9 @@ def test_the_query_reaches_rotad(as_: SignIn, rotad: Rotad) -> None:
         "/api/v1/events", query_string={"service": "pacs", "since": (NOON + timedelta(minutes=1)).isoformat()}
     )
     assert [event["id"] for event in found.json] == [2, 4]
+    rotad.double.journal.append(Event(id=7, at=NOON + timedelta(hours=1), node="lb1", kind="rotad", after="started"))
+    both = viewer.get("/api/v1/events?service=hl7&general=true")
+    assert [event["id"] for event in both.json] == [1, 3, 5, 7]
     refused = viewer.get("/api/v1/events?limit=0")
     assert (refused.status_code, refused.json["code"]) == (400, "bad-request")
     assert viewer.get("/api/v1/services/nope").json["code"] == "unknown-service"

@@ -77,7 +77,7 @@ def sheet(name: str) -> Response:
 def _day(asked: Rotad, name: str, status: Status) -> tuple[list[Event], datetime | None]:
     """The journal of the last day as far as it tells of this service, and where the journal begins if that is later."""
     begin = status.at - views.DAY
-    events = [e for e in asked.events(since=begin) if e.service in (None, name)]
+    events = asked.events(since=begin, service=name, general=True)
     before = asked.events(until=begin, limit=1)
     first = begin if before else min((e.at for e in events), default=None)
     return events, first

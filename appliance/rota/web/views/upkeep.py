@@ -72,12 +72,15 @@ def standings(reading: Reading) -> list[Standing]:
     status = reading.status
     if status is None:
         return []
-    found = [_standing(name, reading, status) for name in dict.fromkeys(m.name for s in status.services for m in s.members)]
+    by_name: dict[str, list[Place]] = {}
+    for service in status.services:
+        for member in service.members:
+            by_name.setdefault(member.name, []).append(Place(service, member))
+    found = [_standing(name, here, reading, status) for name, here in by_name.items()]
     return sorted(found, key=lambda s: not s.out)
 
 
-def _standing(name: str, reading: Reading, status: Status) -> Standing:
-    here = places(status, name)
+def _standing(name: str, here: list[Place], reading: Reading, status: Status) -> Standing:
     order = [Verdict.UP, Verdict.UNKNOWN, Verdict.CANNOT_STORE, Verdict.DOWN]
     worst = max((p.member.verdict for p in here), key=order.index)
     intents = dict.fromkeys(filter(None, (words.intent(p.member.intent, status.at) for p in here)))

@@ -19,7 +19,7 @@ class Tag:
 
 
 UNKNOWN = Tag("Unknown", "unknown")
-_VERDICTS = {
+_VERDICTS: dict[str, Tag] = {
     Verdict.UP: Tag("Up", "good"),
     Verdict.DOWN: Tag("Down", "bad"),
     Verdict.CANNOT_STORE: Tag("Cannot store", "bad"),
@@ -40,7 +40,7 @@ PROFILES = {
 
 def verdict(value: Verdict | str) -> Tag:
     """The tag of a member's verdict."""
-    return _VERDICTS[Verdict(value)]
+    return _VERDICTS[value]
 
 
 def service(value: str) -> Tag:
