@@ -52,12 +52,13 @@ def test_a_caller_reaches_the_services_and_nothing_else(vms: Rig, family: int) -
 
 def test_a_member_reaches_no_more_than_a_caller(vms: Rig) -> None:
     assert opened(vms, vms.peers["na"], vms.lb1.address(4, 1)) == set()
-    assert opened(vms, vms.peers["na"], "198.51.100.1") == of_services("198.51.100.1")
+    assert opened(vms, vms.peers["na"], "198.51.100.1") <= of_services("198.51.100.1")
 
 
 def test_management_reaches_ssh_and_the_web_pages(vms: Rig) -> None:
+    """Nothing serves the pages here: that they are let in is seen by the refusal."""
     found = opened(vms, vms.peers["admin"], vms.lb1.address(4, 2))
-    assert {22} <= found <= {22, 443}
+    assert found == {22, 8443}
 
 
 def test_rules_that_nobody_confirms_are_undone(vms: Rig) -> None:

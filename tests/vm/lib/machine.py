@@ -137,11 +137,12 @@ class Machine(Host):
             words += ["-smbios", f"type=11,path={path}"]
         return words
 
-    def power_on(self) -> None:
-        """Start QEMU and return at once; `wait_booted` waits for the guest."""
+    def power_on(self, *, frozen: bool = False) -> None:
+        """Start QEMU and return at once; `wait_booted` waits for the guest, which a `frozen` one has not begun to run."""
+        words = [*self._arguments(), *(["-S"] if frozen else [])]
         with self.console.open("ab") as said:
             self._process = subprocess.Popen(
-                self.network.inside(*self._arguments()), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                self.network.inside(*words), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
         self.network.reaper.tell("pid", self._process.pid)
@@ -226,11 +227,16 @@ class Machine(Host):
         self.monitor.human(f"savevm {snapshot}")
 
     def restore(self, snapshot: str) -> None:
-        """Go back to a state that was kept; also after `kill`. It stays frozen until `wake`."""
-        if not self.is_up():
-            self.power_on()
+        """Go back to a state that was kept; also after `kill`. It stays frozen until `wake`.
+
+        In a new QEMU: an emulated time-stamp counter never goes back (cpu_get_ticks of QEMU), so in the old one the guest's
+        clock would leap by all that has run since the state was kept. Every timer in it is late then, grace periods of the
+        kernel do not end, and a keepalived that should let its addresses go hangs while it holds them.
+        """
+        if self.is_up():
+            self.kill()
+        self.power_on(frozen=True)
         self.mend()
-        self.pause()
         self.monitor.human(f"loadvm {snapshot}")
 
     def wake(self) -> None:
