@@ -37,6 +37,15 @@ def test_without_sync_they_do_not(vms: Rig) -> None:
         assert [one.member for one in held if one.alive(within=3)] == []
 
 
+def test_an_active_node_that_froze_lets_go(vms: Rig) -> None:
+    """It comes back believing that it is active. Two holders is split brain, and nobody is there to see it but the callers."""
+    vms.lb1.pause()
+    wait_until(lambda: V4 in vms.lb2.addresses(), within=60, what="lb2 has taken over")
+    vms.lb1.unpause()
+    wait_until(lambda: vms.active().is_up(), within=60, what="one of the two has let go")
+    assert "-" not in members(vms.client, V4, BACKED, 4, within=5)
+
+
 def _known(rig: Rig) -> int:
     """Connections of the client that the standby's kernel knows."""
     return rig.lb2.check("ipvsadm", "-Lnc").count(f"{rig.client.address()}:")

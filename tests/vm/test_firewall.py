@@ -87,12 +87,12 @@ def test_a_rollout_over_ssh_confirms_its_rules(vms: Rig, tmp_path: Path) -> None
     """One more port for the administrators: there at once, and still there when the time to confirm is long over."""
     admin, address = vms.peers["admin"], vms.lb1.address(4, 2)
     assert scan.tcp(admin, address, [8410]) == {8410: "silent"}
-    done = roll_out(vms, tmp_path, {"ssh": "tcp/22", "web": "tcp/8443", "metrics": "tcp/8410"}, 90)
+    done = roll_out(vms, tmp_path, {"ssh": "tcp/22", "web": "tcp/8443", "metrics": "tcp/8410"}, 60)
     assert done.ok, done.out + done.err
     began = time.monotonic()
     assert scan.tcp(admin, address, [8410]) != {8410: "silent"}
     assert vms.lb1.read("/etc/rota/firewall/rules.nft") == vms.lb1.read("/etc/rota/firewall/next.nft")
-    wait_until(lambda: time.monotonic() - began > 95, within=100, what="the time to confirm is over")
+    wait_until(lambda: time.monotonic() - began > 65, within=70, what="the time to confirm is over")
     assert scan.tcp(admin, address, [22, 8410]) == {22: "open", 8410: "closed"}
 
 

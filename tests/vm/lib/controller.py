@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,16 @@ def key_for(node: Machine, folder: Path) -> Path:
 
 def play(peer: Peer, node: Machine, address: str, key: Path, playbook: Path, **variables: Any) -> Result:
     """Run a playbook against `node`, reached at `address`; 124 when it took more than ten minutes."""
+    # the path of a UNIX socket has 107 characters at most (unix(7)), and OpenSSH's own name takes 58 of them
+    with tempfile.TemporaryDirectory(prefix="rota-", dir="/tmp") as sockets:  # noqa: S108 (made by mkdtemp)
+        return _play(peer, node, address, key, playbook, sockets, variables)
+
+
+def _play(
+    peer: Peer, node: Machine, address: str, key: Path, playbook: Path, sockets: str, variables: dict[str, Any]
+) -> Result:
     ssh = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-    ssh += ["-o", f"ControlPath={key.parent}/ssh-%C"]
+    ssh += ["-o", f"ControlPath={sockets}/%C"]
     told = {
         "ansible_host": address,
         "ansible_user": "root",
