@@ -63,14 +63,15 @@ contract-clock: setup ## the part of it that runs against the clock, alone
 browser: setup ## the pages in Chromium, in front of two real nodes on this machine; pictures in build/browser
 	@tools/host-packages mmdebstrap chromium fonts-dejavu-core
 	tools/daemon-root
-	$(BIN)/pytest -q tests/browser -n 2 --dist loadfile
+	$(BIN)/pytest -q tests/browser -n 2 --dist loadfile \
+	  || $(BIN)/pytest -q tests/browser --last-failed --last-failed-no-failures none
 
 # One for each role, on hosts of its own, two at a time. What fails is heard a second time, whole, until the scenarios are known to
 # be as solid as the contract tier.
 SCENARIOS := base firewall rota rota_web haproxy ipvs keepalived
 
 # Quick ones first. The hosts are made once, and removed when all went well: after a failure they stay to be looked at.
-test: ## everything: lint, unit, contract, a Molecule scenario per role, the pair with its faults
+test: ## everything: lint, unit, contract, a Molecule scenario per role, the pair with its faults, the pages
 	@$(MAKE) lint
 	@$(MAKE) unit
 	@$(MAKE) -j2 --output-sync=target contract-together lab-ready
@@ -79,6 +80,7 @@ test: ## everything: lint, unit, contract, a Molecule scenario per role, the pai
 	@$(MAKE) -j2 --output-sync=target $(SCENARIOS:%=twice-%)
 	@$(MAKE) twice-pair
 	@$(MAKE) lab-down
+	@$(MAKE) browser
 
 VM_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs iproute2 tcpdump cpio busybox-static dcmtk openssh-client
 
