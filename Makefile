@@ -9,7 +9,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup assets lock lint unit contract contract-together contract-clock browser test lab lab-ready lab-down debs clean molecule wheelhouse site validate render verify demo demo-down bench image image-disk image-test
+.PHONY: help setup assets lock audit lint unit contract contract-together contract-clock browser test lab lab-ready lab-down debs clean molecule wheelhouse site validate render verify demo demo-down bench image image-disk image-test
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -28,9 +28,20 @@ assets: $(VENV)/.done ## fetch the style sheet and scripts of the pages (npm, pi
 	@tools/assets
 
 lock: ## renew the pinned dependencies from requirements/*.in
-	cd requirements && for f in node dev lab; do \
+	cd requirements && for f in node dev lab audit; do \
 	  $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11 \
 	    --custom-compile-command "make lock" $$f.in -o $$f.txt; done
+
+# Who releases runs it: no part of `make test`, for the databases are on the internet. OSV: another server that speaks as osv.dev does.
+OSV ?= https://api.osv.dev/v1/query
+audit: build/audit/.done ## ask the public advisory databases about every pinned package of a node and of the pages
+	build/audit/bin/pip-audit --no-deps --disable-pip --vulnerability-service osv --osv-url $(OSV) -r requirements/node.txt
+	npm audit
+
+build/audit/.done: requirements/audit.txt
+	python3 -m venv build/audit
+	build/audit/bin/pip install -q --require-hashes -r requirements/audit.txt
+	touch $@
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ruff check .
