@@ -49,17 +49,18 @@ def find(program: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _running(argv: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(argv: list[str], ports: tuple[int, ...], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     try:
         limit = time.monotonic() + 20
-        while True:
-            assert process.poll() is None, log.read_text(errors="replace")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert time.monotonic() < limit, f"{argv[0]} does not listen: {log.read_text(errors='replace')}"
-            time.sleep(0.05)
+        for port in ports:
+            while True:
+                assert process.poll() is None, log.read_text(errors="replace")
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert time.monotonic() < limit, f"{argv[0]} does not listen: {log.read_text(errors='replace')}"
+                time.sleep(0.05)
         yield process
     finally:
         # Orthanc takes seconds to stop in good order, and nobody needs what it would save.
@@ -75,7 +76,7 @@ def storescp(folder: Path, *options: str, title: str = "STORESCP") -> Iterator[S
     store.mkdir(parents=True, exist_ok=True)
     port = free_port()
     argv = [find("storescp") or "storescp", "-aet", title, "-od", str(store), *options, str(port)]
-    with _running(argv, port, folder / "storescp.log") as process:
+    with _running(argv, (port,), folder / "storescp.log") as process:
         yield Server(title, port, process, store)
 
 
@@ -93,7 +94,7 @@ def dcmqrscp(folder: Path, *, title: str = "DCMQRSCP", quota: str = "(100, 100mb
         f"AETable BEGIN\n{title} {store} RW {quota} ANY\nAETable END\n"
     )
     argv = [find("dcmqrscp") or "dcmqrscp", "-c", str(config)]
-    with _running(argv, port, folder / "dcmqrscp.log") as process:
+    with _running(argv, (port,), folder / "dcmqrscp.log") as process:
         yield Server(title, port, process, store)
 
 
@@ -123,5 +124,6 @@ def orthanc(folder: Path, *, title: str = "ORTHANC", **settings: Any) -> Iterato
             }
         )
     )
-    with _running([find("Orthanc") or "Orthanc", str(config)], port, folder / "orthanc.log") as process:
+    # DICOM first, its web pages a little later
+    with _running([find("Orthanc") or "Orthanc", str(config)], (port, http), folder / "orthanc.log") as process:
         yield Server(title, port, process, folder / "storage", http)
