@@ -29,6 +29,7 @@ from bench.lib.root import TOP
 SERVICES, EACH, EVENTS = 40, 25, 100_000
 TICKS = os.sysconf("SC_CLK_TCK")
 Node = tuple[Rotad, Haproxy]
+MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}  # as its unit has it
 
 
 def fill(folder: Path, node: str) -> None:
@@ -64,7 +65,7 @@ def pair(stack: ExitStack, root: Path, tmp: Path) -> list[Node]:
         haproxy = bench.haproxy(node, dict(services), sticky=False, interval="1s")
         rotad = bench.rotad(node, haproxy, site(document))
         fill(rotad.folder / "state", node)
-        rotad.start()
+        rotad.start(**MEMORY)
         found.append((rotad, haproxy))
     for rotad, _ in found:
         wait_until(lambda r=rotad: r.get("/v1/status")["peers"][0]["in_step"], within=60, what="nodes in step")  # type: ignore[misc]
