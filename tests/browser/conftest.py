@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from browser.rig import PASSWORD, TOP, WebNode, site_folder
 from contract.conftest import daemon_root, network
-from contract.test_keepalived import SITE
-from contract.test_keepalived_pair import install_vrrp
+from contract.test_keepalived_pair import install_vrrp, join
 from contract.test_rotad_failover import ready
 from lib.poll import wait_until
 from peers.pki import Authority
@@ -33,14 +32,9 @@ def pair(daemon_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     install_vrrp(daemon_root)
     with ExitStack() as stack:
         nodes = WebNode("lb1", daemon_root, folder, stack), WebNode("lb2", daemon_root, folder, stack)
-        one, two = nodes
-        one.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(two.holder.pid))
+        join(*nodes)
         for node in nodes:
             node.authority = authority
-            node.run("ip", "link", "set", "eth0", "up")
-            for address in SITE["nodes"][node.name]["addresses"]:
-                length = 64 if ":" in address else 24
-                node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *(["nodad"] if length == 64 else []))
         for node in nodes:
             node.begin()
         for node in nodes:

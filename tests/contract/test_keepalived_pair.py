@@ -122,6 +122,16 @@ def install_vrrp(root: Path) -> None:
     unfinished.replace(path)
 
 
+def join(one: Node, two: Node) -> None:
+    """A cable between two nodes, and their own addresses on it."""
+    one.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(two.holder.pid))
+    for node in (one, two):
+        node.run("ip", "link", "set", "eth0", "up")
+        for address in SITE["nodes"][node.name]["addresses"]:
+            length = 64 if ":" in address else 24
+            node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *(["nodad"] if length == 64 else []))
+
+
 @pytest.fixture
 def pair(daemon_root: Path, tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     """lb1 is active and lb2 stands by: two that start at once may both hold the address until they have heard each other."""
@@ -129,12 +139,7 @@ def pair(daemon_root: Path, tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     with ExitStack() as stack:
         nodes = Node("lb1", daemon_root, tmp_path, stack), Node("lb2", daemon_root, tmp_path, stack)
         one, two = nodes
-        one.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(two.holder.pid))
-        for node in nodes:
-            node.run("ip", "link", "set", "eth0", "up")
-            for address in SITE["nodes"][node.name]["addresses"]:
-                length = 64 if ":" in address else 24
-                node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *(["nodad"] if length == 64 else []))
+        join(one, two)
         one.start(PACS)
         wait_until(lambda: FIRST in one.addresses() and words(one) == ("0", "0"), within=20, what="lb1 holds the address")
         two.start(PACS)
@@ -214,7 +219,7 @@ def test_a_stopped_haproxy_hands_over(pair: tuple[Node, Node]) -> None:
 
 def test_a_hung_haproxy_hands_over(pair: tuple[Node, Node]) -> None:
     """Its process lives and its port takes connections, so that only the script that waits for an answer sees it."""
-    active, standby = roles(pair)
+    active, standby = pair
     assert active.haproxy is not None
     active.haproxy.send_signal(signal.SIGSTOP)
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from contract.rotad_node import TOP
 from contract.test_keepalived import SITE
-from contract.test_keepalived_pair import FAST, FIRST, PACS, SIX, Node, holders, install_vrrp, roles, settle, stays
+from contract.test_keepalived_pair import FAST, FIRST, PACS, SIX, Node, holders, install_vrrp, join, roles, settle, stays
 from lib.poll import wait_until
 from peers.pki import Authority
 from rota.model import dump, parse
@@ -114,14 +114,9 @@ def pair(daemon_root: Path, tmp_path: Path) -> Iterator[tuple[Full, Full]]:
     install_vrrp(daemon_root)
     with ExitStack() as stack:
         nodes = Full("lb1", daemon_root, tmp_path, stack), Full("lb2", daemon_root, tmp_path, stack)
-        one, two = nodes
-        one.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(two.holder.pid))
+        join(*nodes)
         for node in nodes:
             node.authority = authority
-            node.run("ip", "link", "set", "eth0", "up")
-            for address in SITE["nodes"][node.name]["addresses"]:
-                length = 64 if ":" in address else 24
-                node.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0", *(["nodad"] if length == 64 else []))
         for node in nodes:
             node.start(PACS)
         wait_until(lambda: all(ready(node) for node in nodes), within=30, what="both nodes are in step")
