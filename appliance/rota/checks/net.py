@@ -125,11 +125,22 @@ def connect_failure(exc: OSError, where: str) -> Failure:
     return Failure(Reason.UNREACHABLE, f"{where}: {text}")
 
 
+async def _connect(sock: socket.socket, sockaddr: Any) -> None:
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, sockaddr)
+    except ConnectionResetError:
+        # A server at its limit may refuse and reset before we have looked: what it said is still there to be read.
+        said = b""
+        with contextlib.suppress(OSError):
+            said = sock.recv(1, socket.MSG_PEEK)
+        if not said:
+            raise
+
+
 async def connect(address: Address, probe: Probe) -> socket.socket:
     """Open a TCP connection to the first address of the host that takes one."""
     probe.doing = f"looking up {address.host}"
     found = await resolve(address)
-    loop = asyncio.get_running_loop()
     failure = Failure(Reason.TIMEOUT, f"{address}: no connection")
     for tried, (family, kind, protocol, _name, sockaddr) in enumerate(found):
         where = str(Address(str(sockaddr[0]), address.port))
@@ -140,7 +151,7 @@ async def connect(address: Address, probe: Probe) -> socket.socket:
             # A silent first address must leave time for the others; the last one has all that is left.
             last = tried == len(found) - 1
             async with asyncio.timeout(None if last else probe.remaining / (len(found) - tried)):
-                await loop.sock_connect(sock, sockaddr)
+                await _connect(sock, sockaddr)
         except TimeoutError as exc:
             sock.close()
             # ETIMEDOUT of the kernel is a TimeoutError too; an expired share has no errno.

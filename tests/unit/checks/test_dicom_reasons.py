@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 
@@ -28,24 +29,40 @@ async def test_dicom_reason(name: str) -> None:
     assert case.twin is None or peers.CASES[case.twin].reason == "ok"
 
 
-async def test_rejection_before_the_request_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server at its limit may refuse and close at once: our request then meets a reset, but the refusal is there to read."""
-    closed = threading.Event()
+@pytest.mark.parametrize("noticed", ["connecting", "asking"])
+async def test_rejection_before_the_request_was_read(noticed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server at its limit may refuse and close at once: we then meet a reset, but the refusal is there to read."""
+    connected, closed = threading.Event(), threading.Event()
 
     def talk(conversation: Conversation) -> None:
+        assert connected.wait(5)
         conversation.send(peers.reject(2, 3, 2))
         try:
             conversation.reset()
         finally:
             closed.set()
 
-    write = Wire.write
+    async def until_reset() -> None:
+        connected.set()
+        assert await asyncio.to_thread(closed.wait, 5)
+
+    loop, write = asyncio.get_running_loop(), Wire.write
+    sock_connect = loop.sock_connect
+
+    async def late_look(sock: socket.socket, address: tuple[str, int]) -> None:
+        await sock_connect(sock, address)
+        await until_reset()
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        raise OSError(code, "what the loop would have found")
 
     async def late_write(wire: Wire, data: bytes) -> None:
-        assert await asyncio.to_thread(closed.wait, 5)
+        await until_reset()
         await write(wire, data)
 
-    monkeypatch.setattr(Wire, "write", late_write)
+    if noticed == "connecting":
+        monkeypatch.setattr(loop, "sock_connect", late_look)
+    else:
+        monkeypatch.setattr(Wire, "write", late_write)
     with TcpPeer(talk) as peer:
         verdict = await check(DicomTarget(Address.parse(peer.hostport), "PEER"), deadline=5)
     assert verdict.reason == "busy", verdict
