@@ -43,6 +43,9 @@ build/audit/.done: requirements/audit.txt
 	build/audit/bin/pip install -q --require-hashes -r requirements/audit.txt
 	touch $@
 
+# What was red among many is heard once more, alone; the first failure stays in the output (decision 0005).
+AGAIN = || $(BIN)/pytest -q $(1) --last-failed --last-failed-no-failures none
+
 lint: setup ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,7 +54,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	$(BIN)/ansible-lint --strict --offline
 
 unit: setup ## unit tests and the rules of the house: no network, no container
-	$(BIN)/pytest -q tests/unit tests/policy -n auto
+	$(BIN)/pytest -q tests/unit tests/policy -n auto $(call AGAIN,tests/unit tests/policy)
 
 # Most of it is waiting for peers, so more workers than cores; each has a network of its own. Tests against the clock come
 # afterwards, alone: docs/decisions/0005-tests-against-the-clock.md.
@@ -63,22 +66,19 @@ contract: ## the real HAProxy and keepalived of Debian 13, real and misbehaving 
 contract-together: setup ## the part of the contract tier that runs side by side
 	@tools/host-packages $(CONTRACT_PACKAGES)
 	tools/daemon-root
-	$(BIN)/pytest -q tests/contract -m "not clock" -n 5 --dist loadgroup \
-	  || $(BIN)/pytest -q tests/contract -m "not clock" --last-failed --last-failed-no-failures none
+	$(BIN)/pytest -q tests/contract -m "not clock" -n 5 --dist loadgroup $(call AGAIN,tests/contract -m "not clock")
 
 contract-clock: setup ## the part of it that runs against the clock, alone
 	@tools/host-packages $(CONTRACT_PACKAGES)
 	tools/daemon-root
-	$(BIN)/pytest -q tests/contract -m clock
+	$(BIN)/pytest -q tests/contract -m clock $(call AGAIN,tests/contract -m clock)
 
 browser: setup ## the pages in Chromium, in front of two real nodes on this machine; pictures in build/browser
 	@tools/host-packages mmdebstrap chromium fonts-dejavu-core
 	tools/daemon-root
-	$(BIN)/pytest -q tests/browser -n 2 --dist loadfile \
-	  || $(BIN)/pytest -q tests/browser --last-failed --last-failed-no-failures none
+	$(BIN)/pytest -q tests/browser -n 2 --dist loadfile $(call AGAIN,tests/browser)
 
-# One for each role, on hosts of its own, two at a time. What fails is heard a second time, whole, until the scenarios are known to
-# be as solid as the contract tier.
+# One for each role, on hosts of its own, two at a time. What fails is heard a second time, whole.
 SCENARIOS := base firewall rota rota_web haproxy ipvs keepalived
 
 # Quick ones first. The hosts are made once, and removed when all went well: after a failure they stay to be looked at.
@@ -87,7 +87,7 @@ test: ## everything: lint, unit, contract, a Molecule scenario per role, the pai
 	@$(MAKE) unit
 	@$(MAKE) -j2 --output-sync=target contract-together lab-ready
 	@$(MAKE) contract-clock
-	@$(MAKE) molecule S=lab
+	@$(MAKE) twice-lab
 	@$(MAKE) -j2 --output-sync=target $(SCENARIOS:%=twice-%)
 	@$(MAKE) twice-pair
 	@$(MAKE) lab-down
