@@ -13,7 +13,8 @@ from ansible.errors import AnsibleFilterError
 if TYPE_CHECKING:
     from rota.model import Site
 
-# `rota` is imported where it is used: Ansible loads this file in the worker of every task that has any filter.
+# `rota` is imported where it is used: Ansible loads this file in the worker of every task that has any filter. The callback
+# rota_loaded has imported it before, for all of them; the two lists are compared by a test.
 
 
 def rota_parse(document: dict[str, Any]) -> dict[str, Any]:
