@@ -1,8 +1,9 @@
 """Ask this host's kernel for modules and settings, and bring it to settings.
 
-Usage: kernel.py ask [MODULE...] -- [KEY...]    load the modules; JSON: those that are missing, keys that cannot be set
-       kernel.py look [MODULE...]               the same for a tree whose kernel does not run: only look at its files
-       kernel.py set FILE                       bring the kernel to a sysctl.d(5) file; print what differed
+Usage: kernel.py ask [MODULE...] -- [KEY=VALUE...]    load the modules; JSON: those that are missing, keys that cannot be
+                                                      set, keys that can and have another value
+       kernel.py look [MODULE...]    the same for a tree whose kernel does not run: only look at its files
+       kernel.py set FILE            bring the kernel to a sysctl.d(5) file; print what differed
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ def place(key: str) -> Path:
     """Where a setting is; sysctl.d(5): when the first separator is a slash, dots are part of names."""
     first = re.search(r"[./]", key)
     return Path("/proc/sys", key if first and first[0] == "/" else key.replace(".", "/"))
+
+
+def current(key: str) -> list[str]:
+    """The words of a setting's value."""
+    return place(key).read_text(encoding="utf-8").split()
 
 
 def loaded(module: str) -> bool:
@@ -47,13 +53,16 @@ def ask(words: list[str]) -> None:
     """Print what is missing and what is closed."""
     split = words.index("--")
     missing = [module for module in words[:split] if not loaded(module)]
-    closed = [key for key in words[split + 1 :] if not os.access(place(key), os.W_OK)]
-    print(json.dumps({"missing": missing, "closed": closed}))
+    wanted = dict(word.split("=", 1) for word in words[split + 1 :])
+    closed = [key for key in wanted if not os.access(place(key), os.W_OK)]
+    differ = [key for key, value in wanted.items() if key not in closed and current(key) != value.split()]
+    print(json.dumps({"missing": missing, "closed": closed, "differ": differ}))
 
 
 def look(words: list[str]) -> None:
     """Print what is missing."""
-    print(json.dumps({"missing": [module for module in words if not in_a_tree(module)], "closed": []}))
+    missing = [module for module in words if not in_a_tree(module)]
+    print(json.dumps({"missing": missing, "closed": [], "differ": []}))
 
 
 def bring(words: list[str]) -> None:
@@ -63,7 +72,7 @@ def bring(words: list[str]) -> None:
         key, wanted = key.strip(), " ".join(wanted.split())
         if not equals or key.startswith(("#", "-")):
             continue
-        if " ".join(place(key).read_text(encoding="utf-8").split()) != wanted:
+        if current(key) != wanted.split():
             place(key).write_text(wanted + "\n", encoding="utf-8")
             print(f"{key} = {wanted}")
 
