@@ -1,6 +1,9 @@
 # Make what is missing of the package's own account, of the groups that may read and act (rotad's socket), and of the account
-# without any rights that runs sites' own checks. Prints what it made.
+# without any rights that runs sites' own checks. Prints what it made, and `not installed` when the virtual environment $1 is
+# not there or not complete. With `look` as $2 it makes nothing.
 set -eu
+[ -e "$1/.complete" ] || echo "not installed"
+[ "$2" != look ] || exit 0
 getent passwd rota >/dev/null || {
   useradd --system --user-group --no-create-home --home-dir /var/lib/rota --shell /usr/sbin/nologin rota
   echo "account rota"
