@@ -27,7 +27,7 @@ options:
     required: true
     suboptions:
       path: {description: Absolute path. Missing folders are made., type: path, required: true}
-      content: {description: Whole text of the file. Unset is allowed with I(state=absent) only., type: str}
+      content: {description: Whole text of the file. Unset where O(secrets) has it and with I(state=absent)., type: str}
       state: {description: Whether the file shall be there., type: str, choices: [present, absent], default: present}
       mode: {description: Permissions in octal., type: str, default: "0644"}
       owner: {description: Owner of the file., type: str, default: root}
@@ -50,7 +50,9 @@ options:
       - Unset writes the files to their places.
     type: str
   secrets:
-    description: Path and text of more files for O(trial) that no log may show. What the command says is shown.
+    description:
+      - Path and text of files that no log and no difference may show. They stand in O(files) too, without their text; for
+        O(trial) they need not. What a command says is shown.
     type: dict
     default: {}
   judge_all:
@@ -120,6 +122,8 @@ class Writer:
         if unchanged and not (file["validate"] and self.module.params["judge_all"]):
             return None
         difference = {"before_header": path, "after_header": path, "before": old or "", "after": file["content"]}
+        if file["secret"]:
+            difference |= {"before": "", "after": "(a secret)\n"}
         if old == file["content"]:
             difference = {"before_header": path, "after_header": path}
             difference |= dict(
@@ -172,6 +176,17 @@ class Writer:
         self.ready.clear()
 
 
+def with_secrets(module: AnsibleModule) -> list[dict[str, Any]]:
+    """The files, each with its text and whether that is a secret."""
+    files = []
+    for file in module.params["files"]:
+        secret = file["state"] == "present" and file["content"] is None
+        if secret and file["path"] not in module.params["secrets"]:
+            module.fail_json(msg=f"{file['path']}: it has no content, and is no secret")
+        files.append({**file, "secret": secret} | ({"content": module.params["secrets"][file["path"]]} if secret else {}))
+    return files
+
+
 def for_its_owner(path: str, flags: int) -> int:
     """Open `path` as a file that nobody else may read."""
     return os.open(path, flags, 0o600)
@@ -180,7 +195,7 @@ def for_its_owner(path: str, flags: int) -> int:
 def judge_together(module: AnsibleModule) -> None:
     """Write the files below a temporary folder and have the command of `trial` judge them there."""
     place = tempfile.mkdtemp(prefix="rota-trial-", dir=module.tmpdir)
-    public = {file["path"]: file["content"] for file in module.params["files"] if file["state"] == "present"}
+    public = {file["path"]: file["content"] for file in with_secrets(module) if file["state"] == "present"}
     for name, text in {**public, **module.params["secrets"]}.items():
         path = place + name
         os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
@@ -205,15 +220,8 @@ def main() -> None:
         "group": {"type": "str", "default": "root"},
         "validate": {"type": "str"},
     }
-    files = {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": spec,
-        "required_if": [("state", "present", ["content"])],
-    }
     options = {
-        "files": files,
+        "files": {"type": "list", "elements": "dict", "required": True, "options": spec},
         "root": {"type": "path"},
         "program": {"type": "path"},
         "trial": {"type": "str"},
@@ -227,7 +235,8 @@ def main() -> None:
         judge_together(module)
     writer = Writer(module)
     differences = {}
-    for file in module.params["files"]:
+    files = with_secrets(module)
+    for file in files:
         if module.params["root"]:
             file["path"] = module.params["root"] + file["path"]
         difference = writer.prepare(file)
@@ -237,7 +246,7 @@ def main() -> None:
         writer.drop()
     else:
         writer.replace()
-        for file in module.params["files"]:
+        for file in files:
             if file["state"] == "absent" and file["path"] in differences:
                 os.unlink(file["path"])
     module.exit_json(changed=bool(differences), changed_paths=list(differences), diff=list(differences.values()))

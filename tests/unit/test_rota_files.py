@@ -124,3 +124,24 @@ def test_a_trial_judges_all_files_together_and_leaves_nothing(place: Path) -> No
     assert "PRIVATE" not in json.dumps(answer)
     assert names(place) == ["old"]
     assert not Path("/a.cfg").exists()
+
+
+def test_a_secret_is_written_and_shown_nowhere(place: Path) -> None:
+    """Neither what was there nor what comes: not in the difference, not in what Ansible repeats of the arguments."""
+    path = str(place / "old")
+    secrets = {path: "PRIVATE\nKEY\n"}
+    (place / "old").write_text("FORMER\n")
+    answer = run({"path": path, "mode": "0600"}, secrets=secrets)
+    assert ((place / "old").read_text(), answer["changed_paths"]) == (secrets[path], [path])
+    assert answer["diff"][0]["after"] == "(a secret)\n"
+    for word in ("PRIVATE", "KEY", "FORMER"):
+        assert word not in json.dumps(answer)
+    assert not run({"path": path, "mode": "0600"}, secrets=secrets)["changed"]
+    assert run({"path": path}, secrets=secrets)["diff"][0]["before"].startswith("0600 ")
+
+
+def test_a_file_without_any_text_is_refused(place: Path) -> None:
+    answer = run({"path": str(place / "old")}, secrets={str(place / "other"): "x"})
+    assert answer["failed"]
+    assert "old: it has no content, and is no secret" in answer["msg"]
+    assert (place / "old").read_text() == "old\n"
