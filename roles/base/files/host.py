@@ -1,6 +1,6 @@
 """Say how this host stands to what role base is about to bring it to: one JSON document, so that what is right is skipped.
 
-Usage: host.py KEY=VALUE...    (sysctl keys, with dots)
+Usage: host.py ARCHIVE KEY=VALUE...    (the package archive's place, or nothing; sysctl keys, with dots)
 A container has no clock and few settings of its own; asking beats guessing from the kind of host.
 """
 
@@ -51,9 +51,10 @@ def main() -> None:
     status = Path("/proc/1/status").read_text(encoding="utf-8")
     found = re.search(r"^CapBnd:\s*([0-9a-f]+)$", status, re.MULTILINE)
     clock = bool(found and int(found[1], 16) >> CAP_SYS_TIME & 1)
-    wanted = dict(word.split("=", 1) for word in sys.argv[1:])
+    wanted = dict(word.split("=", 1) for word in sys.argv[2:])
     closed = [key for key in wanted if not os.access(place(key), os.W_OK)]
     answer = {
+        "archive": os.path.exists(sys.argv[1]),
         "name": socket.gethostname(),
         "clock": clock,
         "closed": closed,
