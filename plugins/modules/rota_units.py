@@ -60,7 +60,7 @@ def wait(module: AnsibleModule) -> None:
     """Repeat the command of `ready` until it ends with 0, or fail with what it said last."""
     end = time.monotonic() + module.params["within"]
     while True:
-        code, out, err = module.run_command(module.params["ready"])
+        code, out, err = module.run_command(module.params["ready"], expand_user_and_vars=False)
         if code == 0:
             return
         if time.monotonic() > end:
