@@ -27,6 +27,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pynetdicom, which serves the members here, leave the sockets of ended associations to the garbage collector."""
+    for item in items:
+        item.add_marker(
+            pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+        )
+
+
 def _folder(item: pytest.Item) -> Path:
     return KEPT / item.name.translate(str.maketrans("[]:/", "----"))
 

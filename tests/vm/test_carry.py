@@ -14,7 +14,7 @@ from vm.lib.rig import SITE, Rig
 NEAR, BEHIND = ("a", "b"), ("na", "nb")
 WAYS = {
     "dr4": ("pacs-dr", 4, NEAR), "dr6": ("pacs-dr", 6, NEAR), "nat4": ("pacs-nat", 4, BEHIND), "nat6": ("pacs-nat", 6, BEHIND),
-    "tun4": ("pacs-tun", 4, NEAR), "l7": ("pacs-l7", 4, NEAR),
+    "tun4": ("pacs-tun", 4, NEAR), "tun6": ("pacs-tun", 6, NEAR), "l7": ("pacs-l7", 4, NEAR),
 }  # fmt: skip
 
 

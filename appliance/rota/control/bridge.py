@@ -2,7 +2,8 @@
 
 The brake: when most members of a service go down within one interval of their check, the network in front of the prober
 is the likelier fault, and IPVS keeps its last state. It lets go when at least half are back, or after `hold` seconds if
-the prober can still see a member (then its network works, and the others are really dead).
+the prober can still see a member (then its network works, and the others are really dead), or if the service names a
+fallback: where callers shall go when nobody answers is then decided.
 
 Fail static: a verdict that is unknown changes nothing, nor does a rotad that is dead.
 """
@@ -104,13 +105,19 @@ class Bridge:
         down = {m for m in judged if verdicts[m] is Verdict.DOWN}
         if held.braked_at is not None:
             seen = any(verdicts[m] is Verdict.UP for m in judged)
+            fallback = service.fallback is not None
             held.falls = {m: held.falls.get(m, now) for m in held.falls if m in down} | {
                 m: now for m in down if held.written[m] == FULL and m not in held.falls
             }
             if len(down) * 2 <= len(judged):
                 self._release(name, held, "at least half of the members answer again")
-            elif seen and now - held.braked_at >= self._hold:
-                self._release(name, held, f"after {self._hold:g} s the others still answer, so these are really down")
+            elif (seen or fallback) and now - held.braked_at >= self._hold:
+                why = (
+                    "the others still answer, so these are really down"
+                    if seen
+                    else "nobody answers: the fallback takes over"
+                )
+                self._release(name, held, f"after {self._hold:g} s {why}")
             return
         for member in down:
             if held.written[member] == FULL and member not in held.falls:

@@ -8,6 +8,7 @@ import pytest
 from rota.control.bridge import FULL, NO_NEW_WORK, REMOVED, Bridge, window_of
 from rota.control.state import IntentState, Verdict
 from rota.model import Service
+from rota.model.schema import Fallback
 from unit.control.clocks import Hands
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
@@ -158,6 +159,18 @@ def test_the_brake_holds_as_long_as_nobody_answers(tmp_path: Path) -> None:
     l4.see(verdict=DOWN)
     assert l4.see(verdict=DOWN, after=10_000) == dict.fromkeys(l4.names, FULL)
     assert l4.bridge.braked("pacs")
+
+
+def test_the_brake_lets_go_for_a_fallback(tmp_path: Path) -> None:
+    """The model says where callers shall go when nobody answers."""
+    l4 = L4(tmp_path, 3)
+    l4.service = l4.service.model_copy(update={"fallback": Fallback(address="192.0.2.9")})
+    l4.see()
+    assert l4.see(verdict=DOWN) == dict.fromkeys(l4.names, FULL)
+    assert l4.see(verdict=DOWN, after=59) == dict.fromkeys(l4.names, FULL)
+    assert l4.see(verdict=DOWN, after=2) == dict.fromkeys(l4.names, REMOVED)
+    assert l4.told[-1] == (False, "after 60 s nobody answers: the fallback takes over")
+    assert l4.see("m0") == {"m0": FULL, "m1": REMOVED, "m2": REMOVED}
 
 
 def test_the_brake_lets_go_of_the_really_dead(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from errno import EINPROGRESS
 from vm.lib.inside import inside
 from vm.lib.network import Peer
 
-AT_ONCE = 400
+AT_ONCE = 1200
 
 
 def tcp(peer: Peer, address: str, ports: Iterable[int], *, within: float = 3) -> dict[int, str]:
