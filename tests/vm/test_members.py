@@ -91,10 +91,14 @@ def test_when_most_go_at_once_the_brake_holds(vms: Rig) -> None:
             "nft",
             "-f",
             "-",
-            stdin=b"""table inet test { chain checks { type filter hook output priority 0;
-            ip daddr { 192.0.2.21, 192.0.2.22 } tcp dport 7003 reject with tcp reset
-            ip6 daddr { 2001:db8:1::21, 2001:db8:1::22 } tcp dport 7003 reject with tcp reset
-            } }""",
+            stdin=b"""table inet test {
+                chain checks {
+                    type filter hook output priority 0
+                    ip daddr { 192.0.2.21, 192.0.2.22 } tcp dport 7003 reject with tcp reset
+                    ip6 daddr { 2001:db8:1::21, 2001:db8:1::22 } tcp dport 7003 reject with tcp reset
+                }
+            }
+""",
         )
     with calls(vms.client, V4, BACKED, 2) as held:
         wait_until(lambda: _down(vms) == 8, within=60, what="every check of the service fails on both nodes")
