@@ -103,7 +103,7 @@ vm: wheelhouse ## two emulated machines of the image: layer 4 with a real kernel
 	$(BIN)/pytest -q --timeout=900 tests/vm $(call AGAIN,--timeout=900 tests/vm)
 
 # A host that cannot run machines tests everything else all the same, and says so.
-vm-where-possible: setup
+vm-where-possible: setup ## the same, or a word that this host cannot
 	@tools/host-packages $(VM_PACKAGES)
 	@if PYTHONPATH=tests:appliance $(BIN)/python -m vm.lib.ready look; then $(MAKE) vm; \
 	 else echo "NOT TESTED HERE: layer 4 on a real kernel (the reason is above)" >&2; fi
