@@ -280,6 +280,7 @@ def test_a_hand_over_that_nobody_takes_leaves_the_holder_alone(pair: tuple[Node,
     assert (holders(pair, FIRST), words(active)) == ([active.name], ("0", "0"))
 
 
+@pytest.mark.clock  # "at the same time" is within the start delay
 def test_the_order_of_the_group_decides_who_begins(pair: tuple[Node, Node]) -> None:
     """Not for ever: only among nodes that start at the same time and find nobody on duty."""
     for node in pair:
