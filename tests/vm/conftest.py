@@ -29,10 +29,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let pynetdicom, which serves the members here, leave the sockets of ended associations to the garbage collector."""
+    ignored = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
     for item in items:
-        item.add_marker(
-            pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-        )
+        if item.path.parent == Path(__file__).parent:  # the hook is given every test of a run
+            item.add_marker(ignored)
 
 
 def _folder(item: pytest.Item) -> Path:
