@@ -6,29 +6,19 @@ import grp
 import json
 import os
 import pwd
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lib.module import run_module
 
 MODULE = Path(__file__).parents[2] / "plugins/modules/rota_files.py"
 ME = {"owner": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 
 
 def run(*files: dict[str, Any], check: bool = False, **more: Any) -> dict[str, Any]:
-    arguments = {"files": [{**ME, **file} for file in files], "_ansible_check_mode": check, **more}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return run_module(MODULE, {"files": [{**ME, **file} for file in files], **more}, check=check)
 
 
 @pytest.fixture

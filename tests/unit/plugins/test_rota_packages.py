@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lib.module import run_module
 
 MODULE = Path(__file__).parents[3] / "plugins/modules/rota_packages.py"
 # `have` is the list of what is installed; an apt that is asked to install adds to it, but for what it cannot find.
@@ -39,18 +36,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def run(place: Path, *names: str, check: bool = False, **more: Any) -> dict[str, Any]:
-    arguments = {"name": list(names), "_ansible_check_mode": check, **more}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        env={**os.environ, "PATH": f"{place}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return run_module(MODULE, {"name": list(names), **more}, check=check, path=place)
 
 
 def test_nothing_is_missing_and_apt_is_not_asked(place: Path) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lib.module import run_module
 
 MODULE = Path(__file__).parents[3] / "plugins/modules/rota_units.py"
 # `is-enabled` and `is-active` are the names of files that list units; what cannot start has "broken" in its name.
@@ -34,17 +31,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def run(place: Path, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}}),
-        env={**os.environ, "PATH": f"{place}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return run_module(MODULE, arguments, check=check, path=place)
 
 
 def test_what_is_missing_is_done_once(place: Path) -> None:
