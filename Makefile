@@ -161,7 +161,7 @@ image-disk: wheelhouse ## make only the disk of the image, for tests and for loo
 
 image-test: image-disk ## boot the image under BIOS and UEFI in an emulator: first boot, wizard, kernel update
 	@tools/host-packages qemu-system-x86 qemu-utils ovmf openssh-client
-	$(BIN)/pytest -q tests/machine
+	$(BIN)/pytest -q --timeout=1800 tests/machine
 
 demo: lab site ## lab, rollout, a series sent while a member and a node die; leaves the pair running
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m demo

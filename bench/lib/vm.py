@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from lib.poll import wait_until
+from lib.reaper import Reaper
 from vm.lib import ready, rig
 from vm.lib.callers import call
-from vm.lib.reaper import Reaper
 
 from bench.lib.boot import boots
 from bench.lib.report import Report, Sample, Target, show

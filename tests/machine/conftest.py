@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lib.reaper import Reaper
 
 from machine.rig import Machine, key
 
@@ -35,10 +36,10 @@ def folder(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def machines(folder: Path, raw: Path) -> Iterator[Callable[[str], Machine]]:
     """Make a machine with a name; all are ended at the end."""
-    made: list[Machine] = []
+    reaper, made = Reaper(), list[Machine]()
 
     def make(name: str) -> Machine:
-        made.append(Machine(folder / name, raw, key(folder)))
+        made.append(Machine(folder / name, raw, key(folder), reaper))
         return made[-1]
 
     try:
@@ -46,3 +47,4 @@ def machines(folder: Path, raw: Path) -> Iterator[Callable[[str], Machine]]:
     finally:
         for machine in made:
             machine.kill()
+        reaper.finish()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.poll import wait_until
+from lib.reaper import Reaper
 
 OVMF = Path("/usr/share/OVMF")
 MAC = "52:54:00:00:00:11"
@@ -60,9 +61,9 @@ def seed(folder: Path, files: dict[str, str]) -> Path:
 class Machine:
     """A machine that boots `raw` through an overlay of its own; the overlay outlives a power cycle."""
 
-    def __init__(self, folder: Path, raw: Path, key: Path, *, gigabytes: int = 6) -> None:
+    def __init__(self, folder: Path, raw: Path, key: Path, reaper: Reaper, *, gigabytes: int = 6) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.key, self.port = folder, key, free_port()
+        self.folder, self.key, self.port, self.reaper = folder, key, free_port(), reaper
         self.disk = folder / "disk.qcow2"
         must("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", raw.resolve(), self.disk, f"{gigabytes}G")
         self.process: subprocess.Popen[bytes] | None = None
@@ -91,8 +92,11 @@ class Machine:
             "chardev:c",
         ]
         words += ["-monitor", f"unix:{self.folder}/monitor,server=on,wait=off", *more]
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=(self.folder / "qemu.log").open("ab"),
-                                        stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+        with (self.folder / "qemu.log").open("ab") as said:
+            self.process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self.reaper.tell("pid", self.process.pid)
 
     def ssh(self, command: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root in it."""

@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from lib.reaper import Reaper
 from vm.lib import ready, rig
 from vm.lib.capture import Capture
 from vm.lib.channel import Gone
-from vm.lib.reaper import Reaper
 
 KEPT = ready.TOP / "build/vm"
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()

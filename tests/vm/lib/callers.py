@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers.servers import find
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pynetdicom import AE
+from pynetdicom.association import Association
 from vm.lib.inside import inside
 from vm.lib.network import Peer
 
@@ -29,12 +30,18 @@ class Held:
 
     def alive(self, *, within: float = 5) -> bool:
         """Send a line and wait for its echo."""
+        return self.fate(within=within) == "alive"
+
+    def fate(self, *, within: float = 5) -> str:
+        """Send a line and wait: `alive` when it is echoed, `told` when the connection was ended, `silent` when nothing comes."""
         self.line.settimeout(within)
         try:
             self.line.sendall(b"still here\n")
-            return self.line.recv(64) == b"still here\n"
-        except OSError:
-            return False
+            return "alive" if self.line.recv(64) == b"still here\n" else "told"
+        except TimeoutError:
+            return "silent"
+        except ConnectionError:
+            return "told"
 
     def close(self) -> None:
         """Hang up."""
@@ -107,9 +114,11 @@ def datagrams(client: Peer, address: str, port: int, times: int, *, within: floa
     return found
 
 
-def store(client: Peer, address: str, port: int, files: Sequence[Instance], *, called: str = "PACS") -> list[int]:
-    """Send a series in one association with pynetdicom; return the status of each C-STORE."""
-    datasets = [dcmread(one.path) for one in files]
+@contextmanager
+def associated(
+    client: Peer, address: str, port: int, datasets: Sequence[Dataset], *, called: str = "PACS"
+) -> Iterator[Association]:
+    """An association that can store these; AssertionError when nobody accepts it."""
     entity = AE(ae_title="CT1")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     entity.connection_timeout = 10
@@ -119,9 +128,21 @@ def store(client: Peer, address: str, port: int, files: Sequence[Instance], *, c
         association = entity.associate(address, port, ae_title=called)
     assert association.is_established, f"no association with {address} port {port}"
     try:
-        return [int(getattr(association.send_c_store(dataset), "Status", -1)) for dataset in datasets]
+        yield association
     finally:
         association.release()
+
+
+def send(association: Association, datasets: Sequence[Dataset]) -> list[int]:
+    """Return the status of each C-STORE, -1 where there was no answer."""
+    return [int(getattr(association.send_c_store(dataset), "Status", -1)) for dataset in datasets]
+
+
+def store(client: Peer, address: str, port: int, files: Sequence[Instance], *, called: str = "PACS") -> list[int]:
+    """Send a series in one association with pynetdicom; return the status of each C-STORE."""
+    datasets = [dcmread(one.path) for one in files]
+    with associated(client, address, port, datasets, called=called) as association:
+        return send(association, datasets)
 
 
 def dcmtk_store(client: Peer, address: str, port: int, folder: Path) -> None:

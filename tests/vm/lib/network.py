@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from pathlib import Path
 
-from vm.lib.reaper import Reaper
-
 from lib.lab import CommandFailed, Result
+from lib.reaper import Reaper
 
 PREFIX = f"rota-vm-{os.getpid()}"
 

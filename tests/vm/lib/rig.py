@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import rota.model
 from vm.lib.machine import Disk, Machine
 from vm.lib.network import Network, Peer
-from vm.lib.reaper import Reaper
 from vm.lib.servers import Archive, Who
 from vm.lib.tunnel import TunnelEnd
 
 from lib.poll import wait_until
+from lib.reaper import Reaper
 
 SITE_FOLDER = Path(__file__).parents[1] / "site"
 BRIDGES = ("clinical", "servers", "management")
