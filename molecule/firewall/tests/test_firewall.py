@@ -14,6 +14,7 @@ import pytest
 from lib.lab import Host
 from lib.poll import wait_until
 from lib.runbook import load, missing
+from lib.validated import validated
 
 TOP = Path(__file__).parents[3]
 NODE, CLIENT, PEER, MEMBER = Host("m-firewall"), Host("client"), Host("hl7-b"), Host("pacs-a")
@@ -198,18 +199,7 @@ def test_a_controller_that_would_be_locked_out_is_told_before_anything_is_loaded
 
 def test_validate_judges_and_changes_nothing() -> None:
     before = NODE.read(f"{HOME}/next.nft")
-    play = {
-        "hosts": NODE.name,
-        "gather_facts": False,
-        "vars_files": [str(TOP / "molecule/firewall/vars/site.yml")],
-        "vars": {"rota_model": "{{ {'site': scenario_site, 'services': {}} | rota_parse }}"},
-        "tasks": [{"ansible.builtin.include_role": {"name": "firewall", "tasks_from": "validate"}}],
-    }
-    path = TOP / ".lab/validate-firewall.json"
-    path.write_text(json.dumps([play]))
-    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", "-i", "molecule/hosts.yml", str(path), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=TOP)
-    path.unlink()
+    done = validated("firewall", NODE.name)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "changed=0" in done.stdout
     assert NODE.read(f"{HOME}/next.nft") == before

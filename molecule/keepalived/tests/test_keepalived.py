@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from lib.lab import Host
 from lib.poll import wait_until
+from lib.validated import validated
 
 TOP = Path(__file__).parents[3]
 LB1, LB2 = Host("m-keepalived-1"), Host("m-keepalived-2")
@@ -169,18 +170,7 @@ def test_a_file_that_keepalived_refuses_changes_nothing():
 
 def test_validate_judges_and_changes_nothing():
     before = LB1.read("/etc/keepalived/keepalived.conf")
-    play = {
-        "hosts": LB1.name,
-        "gather_facts": False,
-        "vars_files": [str(TOP / "molecule/keepalived/vars/site.yml")],
-        "vars": {"rota_model": "{{ {'site': scenario_site, 'services': {}} | rota_parse }}"},
-        "tasks": [{"ansible.builtin.include_role": {"name": "keepalived", "tasks_from": "validate"}}],
-    }
-    path = TOP / ".lab/validate-keepalived.json"
-    path.write_text(json.dumps([play]))
-    command = ["ansible-playbook", "-i", "inventories/lab/hosts.yml", "-i", "molecule/hosts.yml", str(path), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=TOP)
-    path.unlink()
+    done = validated("keepalived", LB1.name)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "changed=0" in done.stdout
     assert LB1.read("/etc/keepalived/keepalived.conf") == before
