@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from rota.model.fields import family, format_duration
+from rota.model.fields import format_duration
 from rota.model.lint_deep import deep
 from rota.model.lint_layer4 import rules as layer4_rules
 from rota.model.lint_layer4 import settings as layer4_settings
 from rota.model.lint_management import management
+from rota.model.lint_site import groups, networks, nodes
 from rota.model.problems import Problem, nearest
 from rota.model.profiles import CHECK_KEYS
 from rota.model.schema import (
     CheckKind,
-    Mode,
     PersistenceKind,
     Service,
     Settings,
@@ -45,8 +45,8 @@ def services(all_services: dict[str, Service]) -> list[Problem]:
 
 def site(settings: Settings, all_services: dict[str, Service]) -> list[Problem]:
     """Problems of the site, and of services in it."""
-    found = [*_nodes(settings), *_groups(settings), *management(settings), *_networks(settings, all_services)]
-    return [*found, *layer4_settings(settings, all_services)]
+    return [*nodes(settings), *groups(settings), *management(settings), *networks(settings, all_services),
+            *layer4_settings(settings, all_services)]  # fmt: skip
 
 
 # -- one service ------------------------------------------------------------------------------------------------------
@@ -266,86 +266,3 @@ def _plain_and_tls(all_services: dict[str, Service]) -> Found:
                         f"{server.port} is used without TLS by service {other}: a port speaks plain or TLS DICOM, not both"
                     )
                     yield Problem(f"services.{name}.members.{member}.port", text)
-
-
-# -- the site ---------------------------------------------------------------------------------------------------------
-
-
-def _nodes(settings: Settings) -> Found:
-    owner: dict[str, str] = {}
-    for name, node in settings.nodes.items():
-        for index, address in enumerate(node.addresses):
-            if address in owner:
-                yield Problem(f"site.nodes.{name}.addresses[{index}]", f"{address} is already node {owner[address]}")
-            owner.setdefault(address, name)
-            if settings.network_of(address) is None:
-                yield Problem(f"site.nodes.{name}.addresses[{index}]", f"{address} is outside every network of the site")
-        for network in node.interfaces:
-            if network not in settings.networks:
-                yield Problem(
-                    f"site.nodes.{name}.interfaces.{network}",
-                    f"unknown network{nearest(network, settings.networks)}",
-                )
-
-
-def _groups(settings: Settings) -> Found:
-    ids: dict[int, str] = {}
-    for name, group in settings.vrrp.groups.items():
-        path = f"site.vrrp.groups.{name}"
-        if group.id in ids:
-            yield Problem(f"{path}.id", f"{group.id} is already the VRRP id of group {ids[group.id]}")
-        ids.setdefault(group.id, name)
-        for index, node in enumerate(group.nodes):
-            if node not in settings.nodes:
-                yield Problem(
-                    f"{path}.nodes[{index}]",
-                    f"{node} is not a node of the site{nearest(node, settings.nodes)}",
-                )
-            elif node in group.nodes[:index]:
-                yield Problem(f"{path}.nodes[{index}]", f"{node} is there twice")
-        families = {family(settings.nodes[n].addresses[0]) for n in group.nodes if n in settings.nodes}
-        if len(families) > 1:
-            yield Problem(f"{path}.nodes", "have first addresses of both families: VRRP peers must share one")
-    if not 50 <= settings.vrrp.advert_interval <= 10_000:
-        yield Problem(
-            "site.vrrp.advert_interval",
-            f"{format_duration(settings.vrrp.advert_interval)} is not between 50ms and 10s",
-        )
-    if settings.vrrp.advert_interval % 10:
-        yield Problem("site.vrrp.advert_interval", "VRRP counts in hundredths of a second: give a multiple of 10ms")
-
-
-def _networks(settings: Settings, all_services: dict[str, Service]) -> Found:
-    carrier: dict[str, tuple[str, str]] = {}
-    node_of = {address: name for name, node in settings.nodes.items() for address in node.addresses}
-    for name, service in all_services.items():
-        path = f"services.{name}"
-        groups = settings.vrrp.groups
-        if not service.group:
-            yield Problem(f"{path}.group", f"is missing: the site has several VRRP groups ({', '.join(groups)})")
-        elif service.group not in groups:
-            yield Problem(f"{path}.group", f"unknown VRRP group {service.group}{nearest(service.group, groups)}")
-        for index, address in enumerate(service.addresses):
-            where = f"{path}.addresses[{index}]"
-            if settings.network_of(address) is None:
-                yield Problem(where, f"{address} is outside every node network ({_prefixes(settings)})")
-            if address in node_of:
-                yield Problem(
-                    where,
-                    f"{address} is the own address of node {node_of[address]}: a service needs one that can move",
-                )
-            other, group = carrier.setdefault(address, (name, service.group))
-            if group != service.group:
-                yield Problem(
-                    where,
-                    f"{address} is in VRRP group {group} already (service {other}): an address has one group",
-                )
-        if service.mode is Mode.L4_DR:
-            for member, server in service.members.items():
-                if settings.network_of(server.address) is None:
-                    text = f"{server.address} is in no node network: direct routing needs members on the same layer 2"
-                    yield Problem(f"{path}.members.{member}.address", text)
-
-
-def _prefixes(settings: Settings) -> str:
-    return ", ".join(p for network in settings.networks.values() for p in network.prefixes)

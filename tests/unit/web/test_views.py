@@ -18,7 +18,7 @@ from rota.preflight.findings import Finding, Level, Row, Subject
 from rota.preflight.kept import keep
 from rota.web.compress import pack
 from rota.web.live import Reading, Watch
-from rota.web.views import bundle, certificates, guides, journal, preflight, topology, upkeep, words
+from rota.web.views import bundle, certificates, failover, guides, journal, preflight, topology, upkeep, words
 from rota.web.views.overview import Wanted, headline, overview, sections
 from unit.api.double import NOON, Double, member, service
 
@@ -241,13 +241,13 @@ def test_safe_to_patch(look: Look, idle: int, safe: bool, level: str) -> None:
 
 def test_what_a_failover_needs() -> None:
     double = Double()
-    (move,) = upkeep.moves(reading(double))
+    (move,) = failover.moves(reading(double))
     assert (move.fit, move.holder, move.to) == (True, "lb1", "lb2")
     double.peer_fit = False
-    (move,) = upkeep.moves(reading(double))
+    (move,) = failover.moves(reading(double))
     assert not move.fit
     assert {c.tag.text for c in move.conditions} == {"Yes", "No", "Unknown"}
-    (move,) = upkeep.moves(reading(problem="silent"))
+    (move,) = failover.moves(reading(problem="silent"))
     assert {c.met for c in move.conditions} == {None}
 
 

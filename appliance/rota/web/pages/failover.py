@@ -10,7 +10,7 @@ from rota.web.control import rotad
 from rota.web.guard import Role, needs
 from rota.web.pages.desk import desk
 from rota.web.pages.forms import Form
-from rota.web.views import upkeep
+from rota.web.views import failover
 
 blueprint = Blueprint("failover", __name__, url_prefix="/maintenance/failover")
 Page = str | tuple[str, int] | Response
@@ -25,7 +25,7 @@ def form() -> Page:
 
 def _form(form: Form, code: int = 200, declined: str = "") -> Page:
     reading = desk().watch.now()
-    moves = upkeep.moves(reading)
+    moves = failover.moves(reading)
     opened = sum(m.associations for s in reading.status.services for m in s.members) if reading.status else 0
     page = render_template(
         "pages/failover.html", form=form, moves=moves, declined=declined, opened=opened, reading=reading,

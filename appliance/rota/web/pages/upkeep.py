@@ -17,7 +17,7 @@ from rota.web.live import Reading
 from rota.web.pages.desk import desk
 from rota.web.pages.forms import Form
 from rota.web.pages.missing import no_member, no_window
-from rota.web.views import guides, upkeep
+from rota.web.views import failover, guides, upkeep
 from rota.web.views.words import listed, taken_out
 
 blueprint = Blueprint("upkeep", __name__, url_prefix="/maintenance")
@@ -30,7 +30,7 @@ def home() -> str:
     """Every server, the planned failover, and the guided flows."""
     reading = desk().watch.now()
     return render_template(
-        "pages/upkeep.html", reading=reading, servers=upkeep.standings(reading), moves=upkeep.moves(reading), undo=_undo(),
+        "pages/upkeep.html", reading=reading, servers=upkeep.standings(reading), moves=failover.moves(reading), undo=_undo(),
         windows=upkeep.windows(rotad().windows()) if reading.known else [],
     )  # fmt: skip
 
@@ -281,7 +281,7 @@ def node() -> Page:
     """Patch this node, step by step."""
     reading = desk().watch.now()
     here = desk().node
-    steps = guides.patch_node(here, upkeep.moves(reading), reading)
+    steps = guides.patch_node(here, failover.moves(reading), reading)
     return render_template("pages/guide.html", title=f"Patch this node, {here}", name="", steps=steps, reading=reading)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from rota.control.state import Status, Verdict
 from rota.web.live import Reading
 from rota.web.views import words
-from rota.web.views.upkeep import Move, Place, Wait
+from rota.web.views.failover import Move
+from rota.web.views.upkeep import Place, Wait
 
 
 @dataclass(frozen=True)
