@@ -23,8 +23,11 @@ ADDRESS, GATEWAY = "10.0.2.15", "10.0.2.2"  # what QEMU's user network gives (RF
 BOOT = 420  # seconds; an idle machine of two cores needs about 60
 
 
-def run(*words: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=timeout, check=False)
+def run(*words: str | Path, timeout: float = 60, stdin: Path = Path(os.devnull)) -> subprocess.CompletedProcess[str]:
+    with stdin.open("rb") as told:
+        return subprocess.run(
+            [str(word) for word in words], stdin=told, capture_output=True, text=True, timeout=timeout, check=False
+        )
 
 
 def must(*words: str | Path) -> str:
@@ -98,17 +101,17 @@ class Machine:
             )
         self.reaper.tell("pid", self.process.pid)
 
-    def ssh(self, command: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def ssh(self, command: str, *, timeout: float = 120, stdin: Path = Path(os.devnull)) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root in it."""
-        options = ["-i", self.key, "-p", str(self.port), "-o", "BatchMode=yes", "-o", "ConnectTimeout=20",
+        options = ["-i", self.key, "-p", str(self.port), "-o", "BatchMode=yes", "-o", "ConnectTimeout=60",
                    "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]  # fmt: skip
         try:
-            return run("ssh", *options, "root@127.0.0.1", command, timeout=timeout)
+            return run("ssh", *options, "root@127.0.0.1", command, timeout=timeout, stdin=stdin)
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess([], 255, "", "no answer in time")
 
-    def check(self, command: str, *, timeout: float = 60) -> str:
-        done = self.ssh(command, timeout=timeout)
+    def check(self, command: str, *, timeout: float = 120, stdin: Path = Path(os.devnull)) -> str:
+        done = self.ssh(command, timeout=timeout, stdin=stdin)
         assert done.returncode == 0, f"{command}: exit {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
