@@ -160,7 +160,7 @@ image-disk: wheelhouse ## make only the disk of the image, for tests and for loo
 	appliance/image/build raw $(CURDIR)/build/image/tree $(CURDIR)/build/image/rota.raw
 
 image-test: image-disk ## boot the image under BIOS and UEFI in an emulator: first boot, wizard, kernel update
-	@tools/host-packages qemu-system-x86 qemu-utils ovmf openssh-client
+	@tools/host-packages qemu-system-x86 qemu-utils ovmf openssh-client dcmtk
 	$(BIN)/pytest -q --timeout=1800 tests/machine
 
 demo: lab site ## lab, rollout, a series sent while a member and a node die; leaves the pair running

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lib.poll import wait_until
 from lib.reaper import Reaper
+from peers.servers import find
 
 OVMF = Path("/usr/share/OVMF")
 MAC = "52:54:00:00:00:11"
@@ -72,8 +73,8 @@ class Machine:
         self.process: subprocess.Popen[bytes] | None = None
         self.boots = 0
 
-    def power_on(self, firmware: str, more: Sequence[str] = ()) -> None:
-        """Start it with `firmware`, bios or uefi."""
+    def power_on(self, firmware: str, more: Sequence[str] = (), *, archives: Sequence[str] = ()) -> None:
+        """Start it with `firmware`, bios or uefi; at port 104 of each of `archives` a DICOM archive answers it."""
         assert self.process is None
         self.boots += 1
         self.console = self.folder / f"console-{self.boots}-{firmware}.log"
@@ -86,7 +87,11 @@ class Machine:
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
             words += ["-drive", f"if=pflash,format=raw,file={variables}"]
         words += ["-drive", f"file={self.disk},if=virtio,cache=unsafe", "-device", "virtio-rng-pci"]
-        words += ["-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22"]
+        stored = self.folder / "stored"
+        stored.mkdir(exist_ok=True)
+        archive = f"{find('storescp')} --inetd -ll off -od {stored}"  # one process for each association, ended by it
+        forwards = "".join(f",guestfwd=tcp:{address}:104-cmd:{archive}" for address in archives)
+        words += ["-netdev", f"user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22{forwards}"]
         words += ["-device", f"virtio-net-pci,netdev=n,mac={MAC},romfile="]
         words += [
             "-chardev",
@@ -135,14 +140,13 @@ class Machine:
         wait_until(lambda: text in self.screen(), within=within, what=f"{text!r} on the serial line", every=0.5)
 
     def types(self, text: str) -> None:
-        """Type a line on its serial line."""
+        """Type a line on its serial line, and stay until it was taken: QEMU forgets what is unread when one hangs up."""
         with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(60)
             sock.connect(str(self.folder / "tty"))
             sock.sendall(text.encode() + b"\r")
-            sock.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(TimeoutError):
-                sock.settimeout(1)
-                sock.recv(4096)
+            while b"\n" not in sock.recv(4096):
+                pass
 
     def power_off(self) -> None:
         """Shut it down in order, so that its disk is whole; then be sure that it is gone."""

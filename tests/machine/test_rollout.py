@@ -29,7 +29,9 @@ def node(machines: Callable[[str], Machine], folder: Path) -> Machine:
     user = f"#cloud-config\nhostname: lb1\nssh_authorized_keys: ['{public}']\n"
     disk = seed(folder, {"user-data": user, "meta-data": "instance-id: lb1\n", "network-config": network})
     machine = machines("node")
-    machine.power_on("bios", ["-drive", f"file={disk},format=raw,if=virtio,readonly=on"])
+    machine.power_on(
+        "bios", ["-drive", f"file={disk},format=raw,if=virtio,readonly=on"], archives=["10.0.2.21", "10.0.2.22"]
+    )
     machine.wait_booted()
     return machine
 
