@@ -1,6 +1,7 @@
 """`rota verify`: asks every service through its own address, as a client would, and says what came of it.
 
 A member's check says that a server is well; this says that the way to it is: address, HAProxy or IPVS, and a member.
+At layer 4 a node cannot call, so the one that has the address says what its kernel has (`rota.verify_layer4`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import asyncio
 import json
 import socket
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rota import verify_layer4
 from rota.checks import dicom, http, member, probe, tcp, tls, xds
 from rota.checks.net import Address, connect
 from rota.checks.trust import Tls
@@ -43,6 +45,7 @@ class Row:
     reason: str
     detail: str
     elapsed_ms: float
+    nodes: list[str] = field(default_factory=list)  # not asked, because one of these has the address, and can tell
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class Question:
     port: int
     check: str
     deadline: float
-    target: member.Target | None
+    target: member.Target | verify_layer4.Kernel | None
     why_not: str = ""
+    nodes: tuple[str, ...] = ()
 
 
 def questions(site: Site) -> list[Question]:
@@ -77,12 +81,22 @@ def _question(site: Site, name: str, service: Service, address: str, port: int) 
         return replace(question, why_not="allow.sources has no node of the site")
     if service.tls.client_ca:
         return replace(question, why_not="clients must show a certificate")
+    node = _this_node(site)
+    if service.mode.is_l4 and node and name in site.services_of(node):
+        if not _here(address):
+            group = tuple(site.site.vrrp.groups[service.group].nodes)
+            return replace(question, check="ipvs", why_not="layer 4: the node that has the address can tell", nodes=group)
+        return replace(question, check="ipvs", target=verify_layer4.target(site, node, name, address, port))
     if service.protocol is Protocol.UDP:
         return replace(question, why_not="UDP: nobody need answer")
     if service.mode is Mode.L7_TRANSPARENT and not _here(address):
         # a member in our own network would answer this node directly, past the one whose connection it is
         return replace(question, why_not="transparent: only the node that holds the address can ask")
     return replace(question, target=_target(site, service, Address(address, port)))
+
+
+def _this_node(site: Site) -> str | None:
+    return next((name for name, node in site.site.nodes.items() if _here(node.addresses[0])), None)
 
 
 def _here(address: str) -> bool:
@@ -147,10 +161,12 @@ async def ask(question: Question, turn: asyncio.Semaphore) -> Row:
     """Ask one question when it is its turn."""
     place = (question.service, question.address, question.port, question.check)
     if question.target is None:
-        return Row(*place, "not asked", "", question.why_not, 0.0)
+        return Row(*place, "not asked", "", question.why_not, 0.0, list(question.nodes))
     async with turn:
         if isinstance(question.target, tcp.TcpTarget):
             verdict = await stays_open(question.target, deadline=question.deadline)
+        elif isinstance(question.target, verify_layer4.Kernel):
+            verdict = await verify_layer4.check(question.target, deadline=question.deadline)
         else:
             verdict = await member.check(question.target, deadline=question.deadline)
     word = "up" if verdict.reason is Reason.OK else "down"
@@ -175,7 +191,10 @@ async def ask_all(asked: list[Question], *, wait: float = 0.0) -> list[Row]:
 
 
 def worst(answers: dict[str, str]) -> list[Row]:
-    """One row for each address and port out of several nodes' JSON: down before up before not asked, then the slowest."""
+    """One row for each address and port out of several nodes' JSON: down before up before not asked, then the slowest.
+
+    A layer 4 service that every node of its group leaves to the one that has the address is down: none has it.
+    """
     badness = {"not asked": 0, "up": 1, "down": 2}
     kept: dict[tuple[str, str, int], Row] = {}
     for node, text in answers.items():
@@ -187,7 +206,14 @@ def worst(answers: dict[str, str]) -> list[Row]:
             before = kept.get(key)
             if before is None or (badness[row.verdict], row.elapsed_ms) > (badness[before.verdict], before.elapsed_ms):
                 kept[key] = row
-    return list(kept.values())
+    return [_held(row, set(answers)) for row in kept.values()]
+
+
+def _held(row: Row, answered: set[str]) -> Row:
+    if row.verdict == "not asked" and row.nodes and answered.issuperset(row.nodes):
+        text = f"none of its nodes has the address ({', '.join(row.nodes)})"
+        return replace(row, verdict="down", reason=Reason.UNREACHABLE.value, detail=text)
+    return row
 
 
 def table(rows: list[Row]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -94,6 +95,29 @@ def test_only_the_holder_asks_a_transparent_service(monkeypatch: pytest.MonkeyPa
     assert asked(mode="l7").target is not None
     assert verify._here("127.0.0.1")
     assert not verify._here("198.51.100.100")
+
+
+def layer4(monkeypatch: pytest.MonkeyPatch, *ours: str) -> verify.Question:
+    monkeypatch.setattr(verify, "_here", lambda address: address in ours)
+    return asked(mode="l4-nat")
+
+
+def test_at_layer_4_the_node_that_has_the_address_asks_its_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen on a real kernel (tests/vm/test_verify.py): a connection of its own comes to nothing."""
+    assert isinstance(layer4(monkeypatch, "198.51.100.11", "198.51.100.100").target, verify.verify_layer4.Kernel)
+    elsewhere = layer4(monkeypatch, "198.51.100.11")
+    assert (elsewhere.target, elsewhere.nodes) == (None, ("lb1",))
+    assert isinstance(layer4(monkeypatch).target, dicom.DicomTarget), (
+        "whoever is no node of the site is a caller as any other"
+    )
+
+
+def test_a_layer_4_address_that_no_node_has_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = asyncio.run(verify.ask(layer4(monkeypatch, "198.51.100.11"), asyncio.Semaphore(1)))
+    (found,) = verify.worst({"lb1": json.dumps([asdict(said)])})
+    assert (found.verdict, found.detail) == ("down", "none of its nodes has the address (lb1)")
+    (found,) = verify.worst({"lb2": json.dumps([asdict(said)])})
+    assert found.verdict == "not asked", "lb1, which may have it, did not answer"
 
 
 class Closing(asyncio.Protocol):

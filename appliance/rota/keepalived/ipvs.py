@@ -25,6 +25,7 @@ __all__ = [
     "sync",
     "track_files",
     "virtual_servers",
+    "virtuals",
 ]
 
 TRACK = "/run/rota/track"
@@ -60,20 +61,21 @@ def virtual_servers(site: Site, node: str) -> list[Section]:
     """
     return [
         Section(f"Service {name}, mode {service.mode}", _lines(name, service, virtual))
-        for name, service, virtual in _virtuals(site, node)
+        for name, service, virtual in virtuals(site, node)
     ]
 
 
 def destinations(site: Site, node: str) -> dict[tuple[str, str], list[tuple[Virtual, Destination]]]:
     """Where the kernel of `node` has each layer 4 member, by service and member: in which virtual servers, and as what."""
     found: dict[tuple[str, str], list[tuple[Virtual, Destination]]] = {}
-    for name, service, virtual in _virtuals(site, node):
+    for name, service, virtual in virtuals(site, node):
         for member, destination in _destinations(service, virtual).items():
             found.setdefault((name, member), []).append((virtual, destination))
     return found
 
 
-def _virtuals(site: Site, node: str) -> Iterator[tuple[str, Service, Virtual]]:
+def virtuals(site: Site, node: str) -> Iterator[tuple[str, Service, Virtual]]:
+    """Each virtual server of `node` with the service that it is for, in model order."""
     marked: dict[str, list[Mark]] = {}
     for mark in marks(site):
         marked.setdefault(mark.service, []).append(mark)

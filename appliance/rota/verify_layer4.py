@@ -1,0 +1,61 @@
+"""What a node can say of its own layer 4 services: it asks its kernel.
+
+A node is no caller of what its own IPVS balances: the kernel takes such a connection on its way out, and the answer, which
+comes from the service's address, is dropped as one that nobody asked for. So the holder tells what IPVS has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rota.checks import probe
+from rota.checks.verdict import Failure, Reason, Verdict
+from rota.control import ipvs
+from rota.keepalived.ipvs import Virtual, virtuals
+from rota.model.fields import family
+from rota.model.schema import Site
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The virtual servers of one service at one address and port, and who its members are (address → name)."""
+
+    virtuals: tuple[Virtual, ...]
+    members: dict[str, str]
+
+
+def target(site: Site, node: str, service: str, address: str, port: int) -> Kernel:
+    """What the kernel of `node` has to know of a service at an address and port."""
+    found = tuple(
+        virtual
+        for name, _, virtual in virtuals(site, node)
+        if name == service
+        and (virtual.family == family(address) if virtual.mark else (virtual.address, virtual.port) == (address, port))
+    )
+    return Kernel(found, {member.address: name for name, member in site.services[service].members.items()})
+
+
+async def check(asked: Kernel, *, deadline: float, read: Callable[[], ipvs.Table] = ipvs.read) -> Verdict:
+    """Up when every virtual server is there and sends to somebody. `deadline` is in seconds."""
+
+    async def question(_: probe.Probe) -> str:
+        try:
+            table = await asyncio.to_thread(read)
+        except ipvs.IpvsUnknown as problem:
+            raise Failure(Reason.UNREACHABLE, str(problem)) from None
+        return ", ".join(dict.fromkeys(_said(asked, virtual, table) for virtual in asked.virtuals))
+
+    return await probe.run(question, deadline)
+
+
+def _said(asked: Kernel, virtual: Virtual, table: ipvs.Table) -> str:
+    what = f"{virtual.protocol} {virtual.head}".strip()
+    rows = table.get(virtual)
+    if rows is None:
+        raise Failure(Reason.REFUSED, f"this node's IPVS does not know {what}")
+    used = [destination.address for destination, row in rows.items() if row.weight > 0]
+    if not used:
+        raise Failure(Reason.CLOSED, f"this node's IPVS sends {what} to nobody")
+    return f"IPVS sends to {', '.join(asked.members.get(address, f'the fallback {address}') for address in used)}"
