@@ -33,7 +33,7 @@ def kernel(**more: Any) -> verify_layer4.Kernel:
 
 
 async def said(table: Table, **more: Any) -> tuple[Reason, str]:
-    verdict = await verify_layer4.check(kernel(**more), deadline=2, read=lambda: table)
+    verdict = await verify_layer4.check(kernel(**more), read=lambda: table)
     return verdict.reason, verdict.detail
 
 
@@ -67,5 +67,5 @@ async def test_a_kernel_without_ipvs_is_down() -> None:
     def read() -> Table:
         raise IpvsUnknown("this kernel has no ip_vs")
 
-    verdict = await verify_layer4.check(kernel(), deadline=2, read=read)
+    verdict = await verify_layer4.check(kernel(), read=read)
     assert (verdict.reason, verdict.detail) == (Reason.UNREACHABLE, "this kernel has no ip_vs")
