@@ -102,7 +102,7 @@ def _this_node(site: Site) -> str | None:
 
 
 def _here(address: str) -> bool:
-    """Whether this machine has `address`. No socket can tell: a node may bind what it lacks, and answer from another of its own."""
+    """Whether this machine has `address`. A socket cannot tell: a node may bind what it lacks, and leave from another."""
     try:
         if ":" in address:
             return any(line.startswith(f"{int(IPv6Address(address)):032x} ") for line in _IF_INET6.read_text().splitlines())
