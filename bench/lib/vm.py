@@ -94,6 +94,7 @@ def main() -> None:
         report.figures["served_after_death"] = gaps.median
         report.targets.append(Target.at_most("active node killed, served after", gaps.median, 1.0, "s"))
     except (AssertionError, subprocess.SubprocessError, TimeoutError) as problem:
+        show([report], as_json=asked.json)  # what was measured before
         sys.exit(f"bench/vm: {problem}")
     finally:
         reaper.finish()
