@@ -96,7 +96,7 @@ def send(address, size, file):
     with socket.create_connection((address, PORT), timeout=120) as line:
         sent = 0
         while sent < size:
-            sent += os.sendfile(line.fileno(), file.fileno(), 0, min(size - sent, 8 << 20))
+            sent += line.sendfile(file, 0, min(size - sent, 8 << 20))
         line.shutdown(socket.SHUT_WR)
         line.recv(1)
     return time.monotonic() - began
@@ -122,6 +122,15 @@ def main():
     with tempfile.NamedTemporaryFile("w", suffix=".cfg", delete=False) as config:
         config.write(HAPROXY)
     proxy = subprocess.Popen(["ip", "netns", "exec", NODE, "haproxy", "-f", config.name, "-db"], stderr=subprocess.DEVNULL)
+    try:
+        measure(rounds, mebibytes, connections)
+    finally:  # whoever waits for our output waits for theirs, too
+        proxy.terminate()
+        os.kill(child, 9)
+
+
+def measure(rounds, mebibytes, connections):
+    """Print what each way took, in turns."""
     enter(CALLER)
     with open("/dev/shm/bench", "w+b") as file:  # noqa: S108 (the guest's own)
         file.write(os.urandom(1 << 20) * 8)
@@ -133,8 +142,6 @@ def main():
                 rate = connections / connect(address, connections)
                 if round_:  # the first one warms the caches of the emulator
                     print(json.dumps({"how": how, "throughput": speed, "rate": rate}), flush=True)
-    proxy.terminate()
-    os.kill(child, 9)
 
 
 if __name__ == "__main__":
