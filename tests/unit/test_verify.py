@@ -103,7 +103,7 @@ def layer4(monkeypatch: pytest.MonkeyPatch, *ours: str) -> verify.Question:
 
 
 def test_at_layer_4_the_node_that_has_the_address_asks_its_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seen on a real kernel (tests/vm/test_verify.py): a connection of its own comes to nothing."""
+    """Seen on a real kernel: a connection of its own comes to nothing."""
     assert isinstance(layer4(monkeypatch, "198.51.100.11", "198.51.100.100").target, verify.verify_layer4.Kernel)
     elsewhere = layer4(monkeypatch, "198.51.100.11")
     assert (elsewhere.target, elsewhere.nodes) == (None, ("lb1",))
