@@ -1,7 +1,6 @@
 """What a node can say of its own layer 4 services: it asks its kernel.
 
-A node is no caller of what its own IPVS balances: the kernel takes such a connection on its way out, and the answer, which
-comes from the service's address, is dropped as one that nobody asked for. So the holder tells what IPVS has.
+A node's own call to what it balances gets no connection, in any mode (decision 0007). So the holder tells what IPVS has.
 """
 
 from __future__ import annotations

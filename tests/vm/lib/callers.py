@@ -33,7 +33,7 @@ class Held:
         return self.fate(within=within) == "alive"
 
     def fate(self, *, within: float = 5) -> str:
-        """Send a line and wait: `alive` when it is echoed, `told` when the connection was ended, `silent` when nothing comes."""
+        """Send a line and wait: `alive` when it is echoed, `told` when the connection was ended, `silent`, `unreachable`."""
         self.line.settimeout(within)
         try:
             self.line.sendall(b"still here\n")
@@ -42,6 +42,8 @@ class Held:
             return "silent"
         except ConnectionError:
             return "told"
+        except OSError:
+            return "unreachable"
 
     def close(self) -> None:
         """Hang up."""
