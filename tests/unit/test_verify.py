@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,33 @@ def test_only_the_holder_asks_a_transparent_service(monkeypatch: pytest.MonkeyPa
     assert asked(mode="l7").target is not None
     assert verify._here("127.0.0.1")
     assert not verify._here("198.51.100.100")
+
+
+# what a kernel lists of 198.51.100.11/24 and .100/24: a socket connected to the second leaves from the first
+FIB_TRIE = """Local:
+  +-- 198.51.100.0/24 2 0 1
+     +-- 198.51.100.0/28 2 0 2
+        |-- 198.51.100.0
+           /24 link UNICAST
+        |-- 198.51.100.11
+           /32 host LOCAL
+     |-- 198.51.100.100
+        /32 host LOCAL
+     |-- 198.51.100.255
+        /32 link BROADCAST
+"""
+IF_INET6 = "20010db8000000000000000000000100 03 40 00 82       d0\n"
+
+
+def test_an_address_is_ours_when_the_kernel_lists_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, text in (("_FIB_TRIE", FIB_TRIE), ("_IF_INET6", IF_INET6)):
+        tmp_path.joinpath(name).write_text(text)
+        monkeypatch.setattr(verify, name, tmp_path / name)
+    ours = ("198.51.100.11", "198.51.100.100", "2001:db8::100")
+    others = ("198.51.100.0", "198.51.100.1", "198.51.100.101", "198.51.100.255", "2001:db8::10", "2001:db8::1")
+    assert [address for address in (*ours, *others) if verify._here(address)] == [*ours]
+    monkeypatch.setattr(verify, "_IF_INET6", tmp_path / "none")
+    assert not verify._here("2001:db8::100")
 
 
 def layer4(monkeypatch: pytest.MonkeyPatch, *ours: str) -> verify.Question:
