@@ -113,7 +113,7 @@ def test_the_command_tests_every_way(stage: tuple[LoudRotad, Haproxy, Member, Ho
         0,
         [{"way": "webhook", "delivered": True, "problem": None}],
     ), done
-    assert (hook.got[-1]["kind"], hook.got[-1]["site"]) == ("test", "test")
+    assert ("test", "test") in [(said["kind"], said["site"]) for said in hook.got]  # rotad may have had an alarm of its own
     rotad.extra = ""
     rotad.write()
     done = run()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -172,6 +174,28 @@ def test_a_peer_that_is_unfit_gets_nothing_and_why_is_said(pair: Roles) -> None:
     standby.kill_rotad()
     wait_until(lambda: refused("lb2" if active.name == "lb1" else "lb1"), within=10)
     assert active.track() in ("", "0")
+
+
+def test_a_peer_that_says_late_that_it_holds_is_waited_for(pair: Roles) -> None:
+    active, standby = active_and_standby(pair)
+    assert standby.rotad is not None
+    standby.rotad.send_signal(signal.SIGSTOP)
+    goes_on = threading.Timer(9, standby.rotad.send_signal, [signal.SIGCONT])
+    goes_on.start()
+    try:
+        assert active.fail_over(force=True) == (200, ["main"])
+    finally:
+        goes_on.join()
+    assert holders(pair, FIRST) == [standby.name]
+
+
+def test_a_peer_that_took_over_and_cannot_say_so_is_not_called_idle(pair: Roles) -> None:
+    active, standby = active_and_standby(pair)
+    standby.kill_rotad()
+    status, problem = active.fail_over(force=True)
+    assert (status, problem["code"]) == (409, "move-failed")
+    assert f"{active.name} has let group main go" in problem["title"]
+    assert holders(pair, FIRST) == [standby.name]
 
 
 def test_a_forced_move_that_fails_is_taken_back(pair: Roles) -> None:

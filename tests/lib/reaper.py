@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 class Reaper:
@@ -23,6 +24,12 @@ class Reaper:
     def __init__(self) -> None:
         command = [sys.executable, str(Path(__file__).resolve())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        self._children: list[subprocess.Popen[Any]] = []
+
+    def mind(self, process: subprocess.Popen[Any]) -> None:
+        """Take note of a process of ours."""
+        self._children.append(process)
+        self.tell("pid", process.pid)
 
     def tell(self, kind: str, name: str | int) -> None:
         """Take note of one thing."""
@@ -35,6 +42,8 @@ class Reaper:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(timeout=60)
+        for child in self._children:
+            child.wait(timeout=10)
 
 
 def in_namespace(name: str) -> list[int]:

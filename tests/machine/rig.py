@@ -104,7 +104,7 @@ class Machine:
             self.process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
             )
-        self.reaper.tell("pid", self.process.pid)
+        self.reaper.mind(self.process)
 
     def ssh(self, command: str, *, timeout: float = 120, stdin: Path = Path(os.devnull)) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root in it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lib.poll import wait_until
 from vm.lib.callers import calls, members
-from vm.lib.rig import SITE, Rig, rota
+from vm.lib.rig import SITE, Rig, rota, standings, status
 
 V4 = "192.0.2.100"
 BACKED = SITE.services["backed"].ports[0]
@@ -71,6 +71,7 @@ def test_a_drained_member_stays_drained(vms: Rig) -> None:
     assert drained(vms)
     vms.lb1.start()
     wait_until(lambda: drained_there(vms), within=180, what="the rebooted node knows of the drain", every=0.5)
+    wait_until(lambda: well_again(vms), within=180, what="lb2 finds the rebooted node fit", every=0.5)
     rota(vms.lb2, "failover", "--reason", "back to where it was")
     wait_until(lambda: vms.active() is vms.lb1, within=60, what="lb1 has the address again")
     assert drained(vms)
@@ -78,4 +79,11 @@ def test_a_drained_member_stays_drained(vms: Rig) -> None:
 
 def drained_there(rig: Rig) -> bool:
     assert rig.lb1.read("/run/rota/track/backed.b").strip() == "-1000"
+    return True
+
+
+def well_again(rig: Rig) -> bool:
+    (peer,) = status(rig.lb2)["peers"]
+    assert (peer["in_step"], peer["problem"]) == (True, None)
+    assert {verdict for _, _, verdict in standings(rig.lb1)} == {"up"}
     return True

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rota.failover")
 
 WITHIN = 6.0  # seconds for the peer to hold everything; a move takes three adverts and a little
+SAID_WITHIN = 10.0  # seconds more for its rotad to say so, once this node has let go: a busy one may be late
 ROLE_WITHIN = 1.0  # seconds for keepalived's own script to say the role
 STAYS = 1.0  # seconds for which it must hold after the file is back at 0
 
@@ -174,10 +175,13 @@ class Failover:
         if moved:
             moved = await self._remains(group)
         if not moved:
-            text = f"{peer} did not take group {group} within {self._within:g} s; {core.node} goes on holding it"
-            core.record(
-                "failover", member=group, before=core.node, after=core.node, reason=f"failed: {text}"[:200], person=person
-            )
+            after = core.node
+            text = f"{peer} did not take group {group} within {self._within:g} s; {after} goes on holding it"
+            if core.held and not core.held.get(group):
+                after, waited = "unknown", self._within + SAID_WITHIN
+                text = f"{core.node} has let group {group} go, but {peer} has not said within {waited:g} s that it holds it"
+            reason = f"failed: {text}"[:200]
+            core.record("failover", member=group, before=core.node, after=after, reason=reason, person=person)
             raise Refused("move-failed", text)
         core.record("failover", member=group, before=core.node, after=peer, reason=reason, person=person)
 
@@ -192,8 +196,8 @@ class Failover:
 
     async def _wait(self, group: str, peer: str) -> bool:
         core = self._core
-        end = core.clock.steady() + self._within
-        while core.clock.steady() < end:
+        began, patience = core.clock.steady(), self._within
+        while core.clock.steady() - began < patience:
             self._look()
             await core.peers.exchange(peer) if peer in core.peers.views else None
             view = core.peers.views.get(peer)
@@ -201,6 +205,7 @@ class Failover:
             ours = (core.held or {}).get(group, 0)
             if ours == 0 and theirs == len(core.site.addresses_of(group)):
                 return True
+            patience = self._within + (0 if ours else SAID_WITHIN)
             await asyncio.sleep(0.05)
         return False
 

@@ -34,7 +34,7 @@ class Capture:
         self._process = subprocess.Popen(
             network.inside(*command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
-        network.reaper.tell("pid", self._process.pid)
+        network.reaper.mind(self._process)
         assert self._process.stderr
         for line in self._process.stderr:
             if "listening on" in line:

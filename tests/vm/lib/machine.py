@@ -143,7 +143,7 @@ class Machine(Host):
                 self.network.inside(*words), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
-        self.network.reaper.tell("pid", self._process.pid)
+        self.network.reaper.mind(self._process)
         self.monitor = Monitor(self.folder / "qmp.sock")
         self.agent = Agent(self.folder / "agent.sock")
 

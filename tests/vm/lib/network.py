@@ -123,9 +123,11 @@ class Peer:
     def start(self, *argv: str, log: Path | None = None) -> subprocess.Popen[str]:
         """Start `argv` there; it is gone with the namespace at the latest. Its words go to `log`, else to its stdout."""
         output = log.open("w") if log else subprocess.PIPE
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.inside(*argv), stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, text=True, bufsize=1
         )
+        self.network.reaper.mind(process)
+        return process
 
     def unplug(self) -> None:
         """Take its cable out: it is dead to the network."""
