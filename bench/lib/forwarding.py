@@ -1,11 +1,14 @@
 """Runs inside one emulated machine, as root: what passing through a node costs, side by side, all in that machine.
 
-Caller, node and member are network namespaces joined by bridges. Prints one JSON line per measurement: how, what, value.
+Caller, node and member are network namespaces joined by bridges. The node has the second processor for its packets and
+for HAProxy, caller and member have the first: a node that works costs nobody else's time, as in life.
+Prints one JSON line per round and way: how, throughput in MiB/s, rate in connections per second.
 Needs only Python's standard library, ip, ipvsadm and haproxy.
 
 Usage: forwarding.py ROUNDS MEBIBYTES CONNECTIONS
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 CALLER, NODE, MEMBER = "bench-caller", "bench-node", "bench-member"
 PORT = 9000
@@ -53,6 +57,9 @@ def lay():
         run(f"ip link set {port} master bench-{leg} up")
         run(f"ip -n {name} link set leg-{leg} up")
         run(f"ip -n {name} address add {address} dev leg-{leg}")
+        processor = 2 if name == NODE else 1  # a mask
+        words = ["ip", "netns", "exec", name, "sh", "-c", f"echo {processor} >/sys/class/net/leg-{leg}/queues/rx-0/rps_cpus"]
+        subprocess.run(words, check=True)
     for address in (ADDRESSES["dr"], ADDRESSES["nat"]):
         run(f"ip -n {NODE} address add {address}/24 dev leg-a")
     run(f"ip netns exec {NODE} sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0")
@@ -84,7 +91,7 @@ def member():
     buffer = bytearray(1 << 20)
     while True:
         line, _ = listener.accept()
-        with line:
+        with line, contextlib.suppress(ConnectionError):  # the caller says what it missed
             while line.recv_into(buffer):
                 pass
             line.sendall(b"1")
@@ -97,31 +104,46 @@ def send(address, size, file):
         sent = 0
         while sent < size:
             sent += line.sendfile(file, 0, min(size - sent, 8 << 20))
-        line.shutdown(socket.SHUT_WR)
-        line.recv(1)
+        answered(line, address)
     return time.monotonic() - began
 
 
+def answered(line, address):
+    """Say that all is said, and hear that all arrived."""
+    line.shutdown(socket.SHUT_WR)
+    if line.recv(1) != b"1":
+        raise SystemExit(f"{address}: the member's answer did not arrive")
+
+
 def connect(address, times):
-    """Seconds for connections one after the other, each answered and closed."""
-    began = time.monotonic()
-    for _ in range(times):
+    """Seconds for connections, eight at any time, each answered and closed."""
+
+    def one(_):
         with socket.create_connection((address, PORT), timeout=30) as line:
-            line.shutdown(socket.SHUT_WR)
-            line.recv(1)
+            line.sendall(b"0")  # HAProxy does not call a server for a caller that has left without a word
+            answered(line, address)
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(one, range(times)):
+            pass
     return time.monotonic() - began
 
 
 def main():
     """Measure in turns."""
     rounds, mebibytes, connections = (int(word) for word in sys.argv[1:4])
+    if (os.cpu_count() or 1) < 2:
+        raise SystemExit("forwarding: two processors are needed, one for the node and one for the others")
     lay()
+    os.sched_setaffinity(0, {0})
     child = os.fork()
     if child == 0:
         member()
     with tempfile.NamedTemporaryFile("w", suffix=".cfg", delete=False) as config:
         config.write(HAPROXY)
-    proxy = subprocess.Popen(["ip", "netns", "exec", NODE, "haproxy", "-f", config.name, "-db"], stderr=subprocess.DEVNULL)
+    words = ["ip", "netns", "exec", NODE, "taskset", "-c", "1", "haproxy", "-f", config.name, "-db"]
+    proxy = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     try:
         measure(rounds, mebibytes, connections)
     finally:  # whoever waits for our output waits for theirs, too

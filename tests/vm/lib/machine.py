@@ -70,9 +70,11 @@ class Machine(Host):
     """
 
     def __init__(
-        self, name: str, number: int, folder: Path, disk: Disk, network: Network, legs: Mapping[str, Sequence[str]]
-    ):
+        self, name: str, number: int, folder: Path, disk: Disk, network: Network, legs: Mapping[str, Sequence[str]],
+        *, processors: int = 1,
+    ):  # fmt: skip
         super().__init__(name)
+        self.processors = processors
         self.number, self.folder, self.disk, self.network = number, folder, disk, network
         self.legs = legs
         self.ports = [f"{name}-{bridge}"[:15] for bridge in legs]
@@ -118,6 +120,8 @@ class Machine(Host):
             "Nehalem",
             "-m",
             str(MEMORY),
+            "-smp",
+            str(self.processors),
         ]
         words += ["-kernel", str(self.disk.kernel), "-initrd", str(self.disk.initrd), "-append", KERNEL_LINE]
         words += ["-drive", f"file={self._overlay},if=virtio,cache=unsafe,discard=unmap"]
