@@ -67,8 +67,8 @@ class Machine(Host):
     """A node in QEMU: commands go through the agent in the guest, faults through QEMU and the bridges.
 
     `legs` says for each bridge which addresses the machine has there. Everything of it is in `folder`.
-    The clock of a `counted` one goes by what it executes, 500 million instructions a second, and skips what it idles: what
-    else the host does makes no difference to what is measured in it.
+    The clock of a `counted` one goes by what it executes, 500 million instructions a second, and skips what it idles: how
+    quick the host is makes no difference to what is measured in it.
     """
 
     def __init__(
